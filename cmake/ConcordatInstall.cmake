@@ -1,0 +1,1 @@
+# Installation of the SDK as a CMake package.
