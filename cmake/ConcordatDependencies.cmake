@@ -50,9 +50,7 @@ concordat_pkg_config_dependency(rdkafka "rdkafka>=2.0")
 
 concordat_dependency(threads Threads::Threads)
 concordat_dependency(boost Boost::headers Threads::Threads)
-target_compile_definitions(
-    concordat_dep::boost
-    INTERFACE BOOST_ASIO_NO_DEPRECATED BOOST_BEAST_USE_STD_STRING_VIEW)
+target_compile_definitions(concordat_dep::boost INTERFACE BOOST_ASIO_NO_DEPRECATED)
 concordat_dependency(openssl OpenSSL::SSL OpenSSL::Crypto)
 concordat_dependency(protobuf protobuf::libprotobuf-lite)
 concordat_dependency(json nlohmann_json::nlohmann_json)
