@@ -67,7 +67,7 @@ def run(command: list[str], env: dict[str, str] | None = None) -> bool:
 
 def configure(preset: str) -> bool:
     # Configuring again is cheap and picks up folders that were added.
-    return run(["cmake", "--preset", preset, "-DCMAKE_COLOR_DIAGNOSTICS=ON"])
+    return run(["cmake", "--preset", preset])
 
 
 def build(preset: str, targets: list[str]) -> bool:

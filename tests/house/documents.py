@@ -1,0 +1,117 @@
+"""Documents that must agree with the code."""
+
+from __future__ import annotations
+
+import re
+
+import yaml
+from cpp_scanner import without_comments
+from source_tree import SourceTree, Violation, line_of
+
+README_LINES = 150
+METRICS_DOCUMENT = "docs/reference/metrics.md"
+CONFIGURATION_DOCUMENT = "docs/reference/configuration.md"
+ROUTES = "coordinator/http/routes.cpp"
+OPENAPI = "openapi.yaml"
+
+# String literals with our prefix that are not metrics: databases, roles, library and folder names.
+_METRIC = re.compile(
+    r'"(concordat_[a-z0-9_]+_(?:total|seconds|bytes|ratio|count|info|limit|depth|in_flight|state|index|term))"')
+
+
+def readme_is_short(tree: SourceTree) -> list[Violation]:
+    text = tree.text("README.md")
+    if text is None:
+        return [Violation("README.md", 1, "is missing")]
+    lines = text.count("\n")
+    return [] if lines <= README_LINES else [Violation("README.md", lines, f"{lines} lines; at most {README_LINES}")]
+
+
+def changelog_has_unreleased_section(tree: SourceTree) -> list[Violation]:
+    text = tree.text("CHANGELOG.md") or ""
+    return [] if "## [Unreleased]" in text else [Violation("CHANGELOG.md", 1, "no '## [Unreleased]' section")]
+
+
+def links_lead_somewhere(tree: SourceTree) -> list[Violation]:
+    """Relative links of the documents name files or folders of the tree."""
+    found = []
+    folders = {path.rsplit("/", depth)[0] for path in tree.files for depth in range(1, path.count("/") + 1)}
+    for path, text in tree.below("", suffixes=(".md",)).items():
+        for match in re.finditer(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)", text):
+            target = match[1]
+            if re.match(r"[a-z]+:", target):
+                continue
+            parts = [] if target.startswith("/") else path.split("/")[:-1]
+            for part in target.strip("/").split("/"):
+                if part == "..":
+                    parts = parts[:-1]
+                elif part not in (".", ""):
+                    parts.append(part)
+            resolved = "/".join(parts)
+            if resolved and resolved not in tree.files and resolved not in folders:
+                found.append(Violation(path, line_of(text, match.start()), f"link to {target} leads nowhere"))
+    return found
+
+
+def metrics_are_documented(tree: SourceTree) -> list[Violation]:
+    """Every metric in the source has a line in the reference, and the reference names no other."""
+    document = tree.text(METRICS_DOCUMENT) or ""
+    documented = set(re.findall(r"`(concordat_[a-z0-9_]+)`", document))
+    found, used = [], set()
+    for path, text in tree.below("coordinator/", "participant-sdk/").items():
+        code = without_comments(text)
+        for match in _METRIC.finditer(code):
+            used.add(match[1])
+            if match[1] not in documented:
+                found.append(Violation(path, line_of(code, match.start()), f"{match[1]} is not in {METRICS_DOCUMENT}"))
+        used.update(re.findall(r'"(concordat_[a-z0-9_]+)"', code))
+    for name in sorted(documented - used):
+        found.append(Violation(METRICS_DOCUMENT, 1, f"{name} is not in the source"))
+    return found
+
+
+def routes_of(text: str) -> set[tuple[str, str]]:
+    """(METHOD, path with {names}) of every line of the route table."""
+    code = without_comments(text)
+    pattern = r'\b(?:verb|Method|method|http)::(get|post|put|patch|delete_?|head|remove)\s*,\s*"(/[^"]*)"'
+    return {(method.rstrip("_").replace("remove", "delete").upper(), path)
+            for method, path in re.findall(pattern, code)}
+
+
+def openapi_paths_of(text: str) -> set[tuple[str, str]]:
+    paths = (yaml.safe_load(text) or {}).get("paths") or {}
+    methods = {"get", "post", "put", "patch", "delete", "head"}
+    return {(method.upper(), path) for path, item in paths.items() for method in item if method in methods}
+
+
+def _without_parameter_names(routes: set[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    return {(method, re.sub(r"\{[^}]*\}", "{}", path)): path for method, path in routes}
+
+
+def openapi_describes_every_route(tree: SourceTree) -> list[Violation]:
+    table, document = tree.text(ROUTES), tree.text(OPENAPI)
+    if table is None or document is None:
+        return [Violation(ROUTES if table is None else OPENAPI, 1, "is missing")]
+    routes, paths = _without_parameter_names(routes_of(table)), _without_parameter_names(openapi_paths_of(document))
+    if not routes:
+        return [Violation(ROUTES, 1, "no route was recognised")]
+    return [Violation(OPENAPI, 1, f"{method} {routes[method, path]} is not described")
+            for method, path in sorted(set(routes) - set(paths))] + [
+        Violation(ROUTES, 1, f"{method} {paths[method, path]} is described but not served")
+        for method, path in sorted(set(paths) - set(routes))]
+
+
+CHECKS = {
+    readme_is_short: [{}, {"README.md": "x\n" * 151}],
+    changelog_has_unreleased_section: [{}, {"CHANGELOG.md": "# Changelog\n"}],
+    links_lead_somewhere: [{"docs/a.md": "[b](b.md)\n"}, {"docs/a/b.md": "[b](../../c/)\n"}],
+    metrics_are_documented: [
+        {"coordinator/app/a.cpp": 'f("concordat_x_total");\n'},
+        {METRICS_DOCUMENT: "| `concordat_gone_total` |\n"},
+    ],
+    openapi_describes_every_route: [
+        {ROUTES: '{verb::get, "/v1/a/{x}"},\n', OPENAPI: "paths: {}\n"},
+        {ROUTES: '{verb::get, "/v1/a"},\n', OPENAPI: "paths: {/v1/a: {get: {}, post: {}}}\n"},
+        {ROUTES: "\n", OPENAPI: "paths: {}\n"},
+    ],
+}
