@@ -8,6 +8,11 @@
 //   GET  {base}/v1/branches/{xid}/{branch}
 //   POST {base}/v1/branches/{xid}/{branch}/ballots/{promise|accept}
 //   POST {base}/v1/branches:batch
+//        {"operations": [BranchRequest plus xid and branch, …]} → {"answers": [BranchAnswer, …]},
+//        one answer per operation, in the order of the operations; the HTTP status is 200
+//   A participant that serves batches says so with the header `Concordat-Batch: 1` on every answer.
+//   Calls that peers make to each other carry the capability: in the body, or for GET in the header
+//   `Concordat-Capability`.
 //
 // HTTP status: 200 done (also when it was done before), 409 refused for good, 425/429/503 (+
 // Retry-After) later, anything else: effect unknown.
@@ -51,7 +56,7 @@ struct BranchRequest {
     std::uint32_t attempt = 0;
     bool three_phase = false;
     std::string participant;
-    std::string payload;          ///< raw JSON text, "" = absent
+    std::string payload; ///< raw JSON text, "" = absent
     std::vector<Peer> participants;
     std::uint16_t quorum = 0;
     bool coordinator_is_acceptor = false;
@@ -63,9 +68,9 @@ struct BranchRequest {
 /// HTTP status so that the answers of a batch carry it too.
 struct BranchAnswer {
     std::uint16_t status = 200;
-    std::optional<Vote> vote;        ///< prepare: "yes" | "no" | "read_only"
-    std::optional<Outcome> outcome;  ///< commit-one-phase, learn, and whenever one is known
-    std::string reason;              ///< for people, ≤ 1024 bytes; "ballot" after a lost ballot 0
+    std::optional<Vote> vote;       ///< prepare: "yes" | "no" | "read_only"
+    std::optional<Outcome> outcome; ///< commit-one-phase, learn, and whenever one is known
+    std::string reason;             ///< for people, ≤ 1024 bytes; "ballot" after a lost ballot 0
     std::optional<std::chrono::milliseconds> retry_after;
 };
 
@@ -77,7 +82,7 @@ struct Ballot {
 };
 struct BallotRequest { ///< promise: value absent; accept: value present
     std::string xid;
-    std::uint16_t branch = 0;   ///< of the acceptor asked
+    std::uint16_t branch = 0; ///< of the acceptor asked
     Ballot ballot;
     std::optional<Outcome> value;
     std::string capability;
@@ -88,8 +93,15 @@ struct BallotAnswer {
     Ballot promised;                       ///< highest promised, for the loser's next round
     std::optional<Ballot> accepted_ballot; ///< highest accepted before this request
     std::optional<Outcome> accepted_value;
-    std::optional<Outcome> outcome;        ///< an outcome already known settles it (Q8)
+    std::optional<Outcome> outcome; ///< an outcome already known settles it (Q8)
     std::string reason;
+};
+
+/// Answer of GET: {state: "unknown"|"prepared"|"committed"|"aborted"}. `unknown` promises nothing:
+/// a prepare may still arrive.
+enum class BranchState : std::uint8_t { unknown, prepared, committed, aborted };
+struct BranchStatus {
+    BranchState state = BranchState::unknown;
 };
 
 /// Bytes outside what the type allows, and where. Effect: none, nothing was executed.
@@ -107,6 +119,7 @@ struct WireError {
 [[nodiscard]] std::string encode_batch(const std::vector<BranchAnswer>& answers);
 [[nodiscard]] std::string encode(const BallotRequest& request);
 [[nodiscard]] std::string encode(const BallotAnswer& answer);
+[[nodiscard]] std::string encode(const BranchStatus& status);
 
 /// Decoders are strict: unknown members, wrong types and sizes over the limits are errors. The
 /// payload's raw text is cut out of `body` unparsed (but is known to be valid JSON).
@@ -122,9 +135,24 @@ decode_answer_batch(std::string_view body);
 [[nodiscard]] std::expected<BallotRequest, WireError>
 decode_ballot_request(std::string_view xid, std::uint16_t branch, std::string_view body);
 [[nodiscard]] std::expected<BallotAnswer, WireError> decode_ballot_answer(std::string_view body);
+[[nodiscard]] std::expected<BranchStatus, WireError> decode_status(std::string_view body);
+
+/// `[A-Za-z0-9._-]{1,64}`.
+[[nodiscard]] bool is_xid(std::string_view text) noexcept;
+/// `[a-z0-9-]{1,63}`.
+[[nodiscard]] bool is_participant_name(std::string_view text) noexcept;
+[[nodiscard]] std::string_view name_of(Vote vote) noexcept;
+[[nodiscard]] std::string_view name_of(Outcome outcome) noexcept;
 
 inline constexpr std::size_t max_batch = 256;
 inline constexpr std::size_t max_payload_bytes = 256UL << 10;
 inline constexpr std::size_t max_reason_bytes = 1024;
+inline constexpr std::size_t max_peers = 256;
+inline constexpr std::size_t max_coordinators = 64;
+inline constexpr std::size_t max_url_bytes = 2048;
+inline constexpr std::size_t max_capability_bytes = 256;
+
+inline constexpr std::string_view capability_header = "Concordat-Capability";
+inline constexpr std::string_view batch_header = "Concordat-Batch";
 
 } // namespace concordat::wire
