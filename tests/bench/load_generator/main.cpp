@@ -38,7 +38,7 @@ std::expected<void, std::string> register_participant(transport::Client& client,
         transport::OutboundRequest request;
         request.method = "PUT";
         request.target = "/v1/participants/" + name;
-        request.body = R"({"base_url":")" + base_url + R"(","max_concurrency":256})";
+        request.body = R"({"base_url":")" + base_url + R"(","max_concurrent_calls":256})";
         const auto answer = exchange(client, origins[turn % origins.size()], std::move(request));
         if (answer && (answer->status == 200 || answer->status == 201 || answer->status == 204)) {
             return {};

@@ -1,0 +1,131 @@
+"""The runs of tests/bench/run: every figure beside the HTTP-only ceiling of the same minute.
+
+Why in pairs: a shared machine is noisy, a ratio within one run much less so. The ceiling is a program that does the
+same HTTP exchanges per transaction and nothing else: no log, no protocol, no JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(SOURCE / "tests" / "integration" / "harness"))
+
+from stack import Cluster, StackFailure, program  # noqa: E402
+
+CLIENTS = (1, 64)
+NODES = (1, 3)
+
+
+@dataclass
+class Row:
+    nodes: int
+    clients: int
+    load: dict
+    ceiling_per_second: float = 0.0
+    leader: int = 0  # position of the leader among the nodes
+
+    @property
+    def ratio(self) -> float:
+        return self.load["per_second"] / self.ceiling_per_second if self.ceiling_per_second else 0.0
+
+    def of_leader(self, name: str) -> float | None:
+        return self.load[name][self.leader]
+
+
+@dataclass
+class Runs:
+    seconds: float
+    folder: Path
+    rows: list[Row] = field(default_factory=list)
+
+    def ceiling(self, clients: int) -> float:
+        output = self.json_of("concordat_http_ceiling", "--clients", clients, "--seconds", self.seconds)
+        return float(output["per_second"])
+
+    def json_of(self, name: str, *arguments) -> dict:
+        done = subprocess.run(
+            [str(program(name)), *map(str, arguments), "--json", "-"], stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode != 0:
+            raise StackFailure(f"{name} failed with code {done.returncode}:\n{done.stdout}")
+        return json.loads(done.stdout)
+
+    def measure(self, count: int) -> None:
+        for clients in CLIENTS:
+            folder = Path(tempfile.mkdtemp(prefix=f"{count}-nodes-", dir=self.folder))
+            with Cluster(count, folder) as cluster:
+                cluster.start()
+                leader = cluster.wait_for_leader()
+                # Clients talk to the leader: what a forwarding follower adds is a figure of its own.
+                urls = [leader.url] + [node.url for node in cluster.nodes if node is not leader]
+                pids = [leader.pid] + [node.pid for node in cluster.nodes if node is not leader]
+                arguments = ["--clients", clients, "--seconds", self.seconds, "--url", urls[0]]
+                for pid in pids:
+                    arguments += ["--pid", pid]
+                load = self.json_of("concordat_load", "--label", f"{count} nodes", *arguments)
+            row = Row(count, clients, load, self.ceiling(clients))
+            self.rows.append(row)
+            print(table_row(row), flush=True)
+
+
+HEADER = ("nodes clients      tx/s  ceiling  ratio    p50 ms   p90 ms   p99 ms   max ms   CPU ms/tx  fsync/tx  "
+          "calls/tx")
+
+
+def table_row(row: Row) -> str:
+    latency = row.load["latency_ms"]
+    figures = [latency[name] for name in ("p50", "p90", "p99", "max")]
+    cpu, fsyncs = row.of_leader("cpu_ms_per_transaction"), row.of_leader("fsyncs_per_transaction")
+    return (f"{row.nodes:>5} {row.clients:>7} {row.load['per_second']:>9.0f} {row.ceiling_per_second:>8.0f} "
+            f"{row.ratio:>6.0%} " + "".join(f"{value:>9.2f}" for value in figures)
+            + f"{text_of(cpu):>12}{text_of(fsyncs):>10}"
+            + f"{row.load['participant_exchanges_per_transaction']:>10.2f}")
+
+
+def text_of(value: float | None) -> str:
+    return "?" if value is None else f"{value:.3f}"
+
+
+def machine() -> str:
+    model = "unknown CPU"
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            model = line.split(":", 1)[1].strip()
+            break
+    return f"{os.cpu_count()} x {model}, Linux {os.uname().release}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="tests/bench/run", description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=10, help="measured window of each run")
+    parser.add_argument("--json", type=Path, help="also write all figures to this file")
+    parser.add_argument("--directory", type=Path, help="where the logs live; decides which disk is measured")
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="concordat-bench-", dir=options.directory))
+    runs = Runs(options.seconds, folder)
+    try:
+        print(f"machine: {machine()}\n{HEADER}", flush=True)
+        for count in NODES:
+            runs.measure(count)
+    except StackFailure as failure:
+        print(f"tests/bench/run: {failure}", file=sys.stderr)
+        return 1
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if options.json:
+        rows = [{"nodes": row.nodes, "clients": row.clients, "ceiling_per_second": row.ceiling_per_second,
+                 "ratio": row.ratio, "load": row.load} for row in runs.rows]
+        options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
