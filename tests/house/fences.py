@@ -40,10 +40,7 @@ MAY_PRINT = "coordinator/core/assert.cpp"
 
 PUBLIC_HEADERS = "participant-sdk/include/"
 # What a service would have to install and compile only because it includes one of our headers.
-KEPT_OUT_OF_# A failed assertion says why before it stops the process.
-MAY_PRINT = "coordinator/core/assert.cpp"
-
-PUBLIC_HEADERS = (
+KEPT_OUT_OF_PUBLIC_HEADERS = (
     "<nlohmann/", "<boost/", "<spdlog/", "<prometheus/", "<librdkafka/", "<libpq-fe.h>", "<openssl/", "<google/",
     '"participant-sdk/src/', '"coordinator/')
 
