@@ -6,6 +6,7 @@ import re
 
 import yaml
 from cpp_scanner import without_comments
+from openapi_spec_validator import OpenAPIV31SpecValidator
 from source_tree import SourceTree, Violation, line_of
 
 README_LINES = 150
@@ -70,10 +71,7 @@ def metrics_are_documented(tree: SourceTree) -> list[Violation]:
 
 def routes_of(text: str) -> set[tuple[str, str]]:
     """(METHOD, path with {names}) of every line of the route table."""
-    code = without_comments(text)
-    pattern = r'\b(?:verb|Method|method|http)::(get|post|put|patch|delete_?|head|remove)\s*,\s*"(/[^"]*)"'
-    return {(method.rstrip("_").replace("remove", "delete").upper(), path)
-            for method, path in re.findall(pattern, code)}
+    return set(re.findall(r'\bRoute\{"([A-Z]+)",\s*"(/[^"]*)"', without_comments(text)))
 
 
 def openapi_paths_of(text: str) -> set[tuple[str, str]]:
@@ -99,6 +97,17 @@ def openapi_describes_every_route(tree: SourceTree) -> list[Violation]:
         for method, path in sorted(set(paths) - set(routes))]
 
 
+def openapi_is_valid(tree: SourceTree) -> list[Violation]:
+    text = tree.text(OPENAPI)
+    if text is None:
+        return [Violation(OPENAPI, 1, "is missing")]
+    try:
+        errors = list(OpenAPIV31SpecValidator(yaml.safe_load(text)).iter_errors())
+    except yaml.YAMLError as error:
+        return [Violation(OPENAPI, 1, str(error))]
+    return [Violation(OPENAPI, 1, f"{'/'.join(map(str, error.absolute_path))}: {error.message}") for error in errors]
+
+
 CHECKS = {
     readme_is_short: [{}, {"README.md": "x\n" * 151}],
     changelog_has_unreleased_section: [{}, {"CHANGELOG.md": "# Changelog\n"}],
@@ -108,9 +117,10 @@ CHECKS = {
         {"coordinator/app/metrics.cpp": 'f("concordat_serving");\n'},
         {METRICS_DOCUMENT: "| `concordat_gone_total` |\n"},
     ],
+    openapi_is_valid: [{}, {OPENAPI: "openapi: 3.1.0\n"}, {OPENAPI: "a: [\n"}],
     openapi_describes_every_route: [
-        {ROUTES: '{verb::get, "/v1/a/{x}"},\n', OPENAPI: "paths: {}\n"},
-        {ROUTES: '{verb::get, "/v1/a"},\n', OPENAPI: "paths: {/v1/a: {get: {}, post: {}}}\n"},
+        {ROUTES: 'Route{"GET", "/v1/a/{x}", anyone},\n', OPENAPI: "paths: {}\n"},
+        {ROUTES: 'Route{"GET", "/v1/a", anyone},\n', OPENAPI: "paths: {/v1/a: {get: {}, post: {}}}\n"},
         {ROUTES: "\n", OPENAPI: "paths: {}\n"},
     ],
 }
