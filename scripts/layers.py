@@ -193,6 +193,12 @@ def fault() -> Result:
     return processes("fault")
 
 
+def package() -> Result:
+    if not build("release", ["all"]):
+        return Result().broken("the build of the programs failed")
+    return run_pytest("package", timeout_seconds=600)
+
+
 def sanitized() -> Result:
     """Unit, golden and simulation tests under AddressSanitizer and UndefinedBehaviorSanitizer."""
     labels = ["unit", "golden", "simulation"]
@@ -215,6 +221,7 @@ LAYERS: dict[str, Callable[[], Result]] = {
     "simulation": simulation,
     "integration": integration,
     "fault": fault,
+    "package": package,
     "sanitized": sanitized,
 }
 
