@@ -7,6 +7,8 @@ import time
 
 from stack import Answer, Cluster, StackFailure, call, wait_until
 
+# Elections are quick so that a test is short; heartbeats leave a busy machine room.
+FAST = {"log.election_timeout": "500ms", "log.heartbeat_interval": "50ms", "logging.format": "json"}
 GIVE_UP_SECONDS = 120
 
 

@@ -1,5 +1,6 @@
 """Fixtures of the fault tests: nodes on free ports, and the witness that sees every breach of the protocol."""
 
+import os
 import random
 import sys
 from pathlib import Path
@@ -8,11 +9,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration" / "harness"))
 
+from clients import FAST  # noqa: E402
 from stack import Cluster, register_participant  # noqa: E402
 from witness import Witness  # noqa: E402
-
-# Elections are fast so that a test is short; heartbeats leave a busy machine room.
-FAST = {"log.election_timeout": "500ms", "log.heartbeat_interval": "50ms", "logging.format": "json"}
 
 
 @pytest.fixture
@@ -49,8 +48,6 @@ def make_cluster(tmp_path, witness):
 @pytest.fixture
 def rng(request):
     """A generator whose seed is printed when the test fails; CONCORDAT_SEED repeats a run."""
-    import os
-
     seed = int(os.environ.get("CONCORDAT_SEED") or random.SystemRandom().randrange(2**32))
     print(f"CONCORDAT_SEED={seed} repeats this run of {request.node.name}")
     return random.Random(seed)
