@@ -23,16 +23,21 @@ class IoThreads;
 namespace concordat::http {
 
 struct CallerOptions {
-    std::size_t max_answer_bytes = 64UL << 10;
+    std::size_t max_answer_bytes = 128UL << 10;
     std::size_t max_batch = 64;
+    /// Payload in one batch; participants refuse bodies above 256 KiB.
+    std::size_t max_batch_payload_bytes = 128UL << 10;
     std::chrono::milliseconds connect_timeout{1000};
     /// Breaker: after this many consecutive unknown results of one participant, calls to it fail at
     /// once (Unknown) for `breaker_open`, except one probe at a time.
     std::uint32_t breaker_failures = 8;
     std::chrono::milliseconds breaker_open{500};
     std::size_t max_queued_per_participant = 10'000;
+    std::size_t max_connections_per_participant = 256;
     /// Allowed networks in CIDR notation; empty = all.
     std::vector<std::string> allowed_networks;
+    /// API URLs of the coordinator nodes, told with every PREPARE: where participants inquire.
+    std::vector<std::string> coordinators;
 };
 
 struct CallerFigures {
@@ -59,7 +64,7 @@ public:
 
 private:
     class Impl;
-    std::unique_ptr<Impl> impl_;
+    std::shared_ptr<Impl> impl_;
 };
 
 } // namespace concordat::http
