@@ -72,6 +72,8 @@ public:
     void set(std::string_view name, std::string_view value);
     void remove(std::string_view name);
     void clear() noexcept;
+    // Room for that much text and that many fields, to save growing step by step.
+    void reserve(std::size_t text_bytes, std::size_t fields);
 
     // The first field of that name.
     [[nodiscard]] std::optional<std::string_view> find(std::string_view name) const noexcept;
