@@ -28,12 +28,14 @@ void read_wait_for(JsonReader& reader, core::WaitFor& out) {
     if (!text) {
         return;
     }
-    if (*text == "decision") {
+    if (*text == "begun") {
+        out = core::WaitFor::begun;
+    } else if (*text == "decision") {
         out = core::WaitFor::decision;
     } else if (*text == "completion") {
         out = core::WaitFor::completion;
     } else {
-        reader.complain("must be decision or completion");
+        reader.complain("must be begun, decision or completion");
     }
 }
 
