@@ -10,8 +10,8 @@
 //
 // Threading: everything here runs on the core thread that calls DecisionLog::start; the disk
 // thread and the transport's io threads are owned inside and hand their results over through the
-// executor given at construction. StateMachine is called on the core thread only, never re-entrantly
-// from append().
+// executor given at construction. StateMachine is called on the core thread only, never
+// re-entrantly from append().
 
 #include "coordinator/core/commands.hpp"
 #include "coordinator/core/replicated_state.hpp"
@@ -45,11 +45,11 @@ struct Options {
     std::chrono::milliseconds election_timeout{150};
     std::chrono::milliseconds heartbeat_interval{15};
     std::size_t segment_bytes = 64UL << 20;
-    std::size_t max_entry_bytes = 8UL << 20;        ///< a bigger append is refused
-    std::size_t max_inflight_entries = 1024;        ///< appended, not yet committed
+    std::size_t max_entry_bytes = 8UL << 20; ///< a bigger append is refused
+    std::size_t max_inflight_entries = 1024; ///< appended, not yet committed
     std::uint64_t snapshot_after_bytes = 256UL << 20;
     std::uint64_t trailing_entries = 1024;
-    bool fsync = true;                              ///< off only for tests; said loudly in the log
+    bool fsync = true; ///< off only for tests; said loudly in the log
 };
 
 /// Why a log refused to open. `message` names file, offset and what to do (trap: never guess).
@@ -65,9 +65,9 @@ struct RoleChange {
 };
 
 enum class AppendError : std::uint8_t {
-    not_leader,  ///< effect: none
-    too_large,   ///< effect: none
-    overloaded,  ///< max_inflight_entries reached; effect: none, try again after an apply
+    not_leader, ///< effect: none
+    too_large,  ///< effect: none
+    overloaded, ///< max_inflight_entries reached; effect: none, try again after an apply
 };
 
 /// The user of the log. All calls on the core thread.
@@ -98,7 +98,7 @@ struct Status {
     std::uint64_t leader_changes = 0;
     /// Leader only: highest index known to be on that peer.
     std::vector<std::pair<core::NodeId, core::LogIndex>> peers;
-    bool replayed = false;  ///< the local log has been applied up to the commit index known at start
+    bool replayed = false; ///< the local log has been applied up to the commit index known at start
 };
 
 /// Runs a function on the core thread, from any thread; functions run in order of posting.
