@@ -1,0 +1,68 @@
+// How an outbox row looks as a Kafka record.
+//
+// What: the topic by rule, the headers by preset; key and payload pass through untouched.
+//   debezium     what the Debezium outbox event router emits with its default settings: topic
+//                "outbox.event.<topic>", key, payload, header "id" with the event id. The type goes
+//                into a header only if type_header names one (the router's "additional placement").
+//   cloudevents  CloudEvents 1.0, Kafka protocol binding, binary content mode: "ce_*" headers and
+//                "content-type".
+// Headers of the row follow, "traceparent" among them, so both presets carry W3C trace context.
+//
+// Threading: const after construction, any thread. Errors: none; headers that are not an object of
+// strings are passed as their JSON text.
+// Sources: Debezium documentation, "Outbox Event Router"; CloudEvents 1.0.2, Kafka binding §3.2;
+// CloudEvents Distributed Tracing extension.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace concordat::relay {
+
+enum class EnvelopePreset : std::uint8_t { debezium, cloudevents };
+
+struct EnvelopeOptions {
+    EnvelopePreset preset = EnvelopePreset::debezium;
+    std::string topic_rule; // "${topic}" stands for the row's topic; empty: the preset's own rule
+    std::string source = "/concordat/outbox";      // ce_source
+    std::string content_type = "application/json"; // unless the row has a "content-type" header
+    std::string type_header;                       // debezium only; empty: none
+};
+
+// A row as read from the database; views into the result.
+struct RowView {
+    std::string_view event_id;      // 16 bytes
+    std::int64_t created_at_us = 0; // since 1970
+    std::string_view topic;
+    std::optional<std::string_view> key;
+    std::string_view type;
+    std::optional<std::string_view> headers_json;
+};
+
+using RecordHeaders = std::vector<std::pair<std::string, std::string>>;
+
+class Envelope {
+public:
+    explicit Envelope(EnvelopeOptions options);
+
+    [[nodiscard]] std::string topic(std::string_view row_topic) const;
+    // Replaces the content of `headers`; its memory is used again.
+    void headers(const RowView& row, RecordHeaders& headers) const;
+
+private:
+    void add_cloudevents(const RowView& row, RecordHeaders& headers) const;
+    void add_row_headers(std::string_view json, RecordHeaders& headers) const;
+
+    EnvelopeOptions options_;
+    std::string topic_prefix_;
+    std::string topic_suffix_;
+};
+
+// RFC 3339 in UTC with microseconds.
+[[nodiscard]] std::string format_timestamp(std::int64_t microseconds_since_1970);
+
+} // namespace concordat::relay

@@ -1,0 +1,79 @@
+// Knows which Kafka topics can be written to.
+//
+// What: asks the cluster about a topic before the first record is sent to it, and again and again
+// about those that are missing.
+// Why: librdkafka would hold records of a missing topic back, fail them, and let later ones pass
+// when the topic appears in between.
+//
+// Threading: look_up() and distrust() from any thread; an own thread, joined by the destructor,
+// talks to the cluster. Ownership: bounded by `topic_limit`, topics beyond it are `refused`.
+// Errors: a state, with words for the operator.
+#pragma once
+
+#include "participant-sdk/relay/options.hpp"
+
+#include <librdkafka/rdkafka.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <unordered_map>
+
+namespace concordat::relay {
+
+struct TopicState {
+    enum class Kind : std::uint8_t {
+        unknown, // not answered yet, or the cluster is away
+        ready,
+        refused, // missing, forbidden, invalid
+    };
+    Kind kind = Kind::unknown;
+    std::string detail;
+};
+
+class TopicProber {
+public:
+    static constexpr std::size_t topic_limit = 10'000;
+
+    // `changed` is called on the prober's thread after a state has changed; it
+    // must not call back.
+    TopicProber(const Options::Kafka& options, std::function<void()> changed);
+    ~TopicProber();
+    TopicProber(const TopicProber&) = delete;
+    TopicProber& operator=(const TopicProber&) = delete;
+
+    // The state as known; the first look-up of a topic starts the asking.
+    [[nodiscard]] TopicState look_up(const std::string& topic);
+    // What was believed turned out wrong: ask again, and refuse the topic until the answer.
+    void distrust(const std::string& topic, const std::string& detail);
+    // Starts asking whether any broker answers; the answer is in cluster_answers().
+    void check_cluster();
+    [[nodiscard]] bool cluster_answers() const noexcept { return cluster_answers_; }
+
+private:
+    struct Destroy {
+        void operator()(rd_kafka_t* handle) const noexcept { rd_kafka_destroy(handle); }
+    };
+    void run();
+    [[nodiscard]] bool ask_topics(std::unique_lock<std::mutex>& lock);
+    [[nodiscard]] bool ask_cluster();
+    [[nodiscard]] TopicState ask(const std::string& topic);
+
+    std::function<void()> changed_;
+    std::unique_ptr<rd_kafka_t, Destroy> handle_;
+    std::string configuration_error_;
+    std::mutex mutex_;
+    std::condition_variable wake_;
+    std::unordered_map<std::string, TopicState> topics_;
+    std::atomic<bool> cluster_answers_{true};
+    bool asked_for_ = false;
+    bool stopping_ = false;
+    std::thread thread_;
+};
+
+} // namespace concordat::relay
