@@ -44,13 +44,13 @@ struct Begin {
     Protocol protocol = Protocol::two_phase;
     Mode mode = Mode::submit;
     std::vector<BranchSpec> branches;
-    Duration timeout{};            ///< from acceptance by a leader until it must be decided
-    Digest digest;                 ///< of the request; same xid with another digest is refused
-    std::string idempotency_key;   ///< empty when the client sent none
-    std::string traceparent;       ///< W3C trace context, empty when absent
+    Duration timeout{};          ///< from acceptance by a leader until it must be decided
+    Digest digest;               ///< of the request; same xid with another digest is refused
+    std::string idempotency_key; ///< empty when the client sent none
+    std::string traceparent;     ///< W3C trace context, empty when absent
     std::map<std::string, std::string> metadata;
     WallTime created_at;
-    std::string capability;        ///< quorum 3PC and cooperative termination: secret for peers
+    std::string capability; ///< quorum 3PC and cooperative termination: secret for peers
 };
 
 struct Enlist {
@@ -84,14 +84,17 @@ struct End {
 /// First entry of every leadership; its log index is the epoch.
 struct LeaderEpoch {
     NodeId leader;
+    /// Tells this leadership's entry from one that the same node appended in an earlier leadership
+    /// and that was committed late; never 0.
+    std::uint64_t nonce = 0;
 };
 
 /// An entry without content, appended so that reads queued before it are linearizable.
 struct ReadBarrier {};
 
 struct ParticipantDefinition {
-    std::string base_url;                     ///< http(s)://host:port[/path]
-    std::string tls_name;                     ///< expected certificate name, empty = host of base_url
+    std::string base_url; ///< http(s)://host:port[/path]
+    std::string tls_name; ///< expected certificate name, empty = host of base_url
     Duration call_timeout{std::chrono::seconds{10}};
     std::uint32_t max_concurrent_calls = 64;
     bool operator==(const ParticipantDefinition&) const = default;

@@ -68,6 +68,17 @@ inline constexpr std::size_t max_participant_name_bytes = 63;
 /// Nothing when `text` is not a valid participant name.
 [[nodiscard]] std::optional<ParticipantName> parse_participant_name(std::string_view text);
 
+/// What a server-made xid `g<group>-<epoch>-<sequence>` consists of.
+struct ServerXid {
+    std::uint16_t group = 0;
+    Epoch epoch;
+    std::uint64_t sequence = 0; ///< from 1 within its epoch
+    bool operator==(const ServerXid&) const = default;
+};
+[[nodiscard]] Xid make_server_xid(std::uint16_t group, Epoch epoch, std::uint64_t sequence);
+/// Nothing when `xid` does not have exactly the form that make_server_xid gives.
+[[nodiscard]] std::optional<ServerXid> parse_server_xid(const Xid& xid);
+
 /// Monotonic time as told by events; the core never reads a clock. Its origin is the process's.
 using Duration = std::chrono::nanoseconds;
 struct MonotonicClock {

@@ -7,7 +7,10 @@
 #include "coordinator/core/commands.hpp"
 
 #include <deque>
+#include <map>
 #include <optional>
+#include <set>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -35,10 +38,13 @@ enum class TransactionState : std::uint8_t {
                to == TransactionState::aborting;
     case TransactionState::precommitted:
         return to == TransactionState::committing || to == TransactionState::aborting;
-    case TransactionState::committing: return to == TransactionState::committed;
-    case TransactionState::aborting: return to == TransactionState::aborted;
+    case TransactionState::committing:
+        return to == TransactionState::committed;
+    case TransactionState::aborting:
+        return to == TransactionState::aborted;
     case TransactionState::committed:
-    case TransactionState::aborted: return false;
+    case TransactionState::aborted:
+        return false;
     }
     return false;
 }
@@ -55,11 +61,11 @@ static_assert(!may_follow(TransactionState::aborting, TransactionState::committi
 
 /// One transaction as the log knows it.
 struct TransactionRecord {
-    Begin begin;                 ///< payloads are dropped (null-equivalent empty) once finished
+    Begin begin; ///< payloads are dropped (null-equivalent empty) once finished
     TransactionState state = TransactionState::active;
     std::optional<Decide> decision;
     LogIndex begun_index;
-    LogIndex changed_index;      ///< of the last command about it; the API's ETag
+    LogIndex changed_index; ///< of the last command about it; the API's ETag
     std::optional<WallTime> precommitted_at;
     std::optional<WallTime> finished_at;
 };
@@ -81,7 +87,8 @@ struct SnapshotContent {
     LogIndex applied_index;
     Epoch epoch;
     NodeId leader;
-    LogIndex closed_below; ///< see ReplicatedState::is_closed
+    /// Server-made xids of the current epoch with a sequence below this were given out (C15).
+    LogIndex closed_below;
     std::vector<TransactionRecord> transactions; ///< ordered by begun_index, then xid
     std::vector<Xid> finished_order;             ///< oldest first
     std::vector<std::pair<ParticipantName, ParticipantDefinition>> participants;
@@ -103,7 +110,12 @@ public:
 
     /// Applies one command of the entry at `index`. A Decide for a decided transaction, a Begin for
     /// a known xid, an End for an undecided one have no effect. Bugs (illegal transitions) abort.
+    /// A Decide(aborted) for an unknown xid creates a finished, aborted record: a tombstone that
+    /// refuses a late Begin. In `precommitted` only a decision that participants reached can be
+    /// an abort (Q4).
     Applied apply(LogIndex index, const Command& command);
+    /// The same, taking the command's content over instead of copying it.
+    Applied apply(LogIndex index, Command&& command);
     /// Marks an entry as applied after its last command.
     void applied_through(LogIndex index);
 
@@ -118,8 +130,17 @@ public:
     [[nodiscard]] const ParticipantDefinition* find_participant(const ParticipantName& name) const;
 
     /// A server-made xid (`g<group>-<epoch>-<sequence>`, see make_server_xid) of an epoch below the
-    /// current one, or a sequence already given out, that is not in the table was forgotten: it is closed, never new (C15).
+    /// current one, or one whose sequence was already given out, that is not in the table was
+    /// forgotten: it is closed, never new (C15).
     [[nodiscard]] bool is_closed(const Xid& xid) const;
+
+    /// Xids of unfinished (finished) transactions in order; for listing.
+    [[nodiscard]] const std::set<std::string_view>& unfinished() const noexcept {
+        return unfinished_;
+    }
+    [[nodiscard]] const std::set<std::string_view>& finished() const noexcept { return finished_; }
+    /// Leader of the current epoch as the log knows it.
+    [[nodiscard]] NodeId leader() const noexcept { return leader_; }
 
     [[nodiscard]] LogIndex applied_index() const noexcept { return applied_index_; }
     [[nodiscard]] Epoch epoch() const noexcept { return epoch_; }
@@ -135,11 +156,26 @@ public:
     }
 
 private:
+    Applied apply_begin(LogIndex index, Begin&& begin);
+    Applied apply_enlist(LogIndex index, Enlist&& enlist);
+    Applied apply_precommit(LogIndex index, const Precommit& precommit);
+    Applied apply_decide(LogIndex index, Decide&& decide);
+    Applied apply_end(LogIndex index, const End& end);
+    Applied apply_tombstone(LogIndex index, Decide&& decide);
+    void note_server_xid(const Xid& xid);
+    void move_to(TransactionRecord& record, TransactionState state);
+    void finish(TransactionRecord& record, WallTime at);
+    void forget_oldest();
+
     RetentionLimits limits_;
     LogIndex applied_index_;
     Epoch epoch_;
     NodeId leader_;
+    LogIndex closed_below_{1};
     std::unordered_map<Xid, TransactionRecord> transactions_;
+    // Both hold views of the keys of transactions_, whose addresses are stable.
+    std::set<std::string_view> unfinished_;
+    std::set<std::string_view> finished_;
     std::deque<Xid> finished_order_;
     std::map<ParticipantName, ParticipantDefinition> participants_;
     std::unordered_map<std::string, IdempotencyRecord> idempotency_;

@@ -27,7 +27,7 @@ namespace concordat::core {
 
 enum class Operation : std::uint8_t {
     prepare,
-    pre_commit,       ///< quorum 3PC, ballot 0
+    pre_commit, ///< quorum 3PC, ballot 0
     commit,
     abort,
     commit_one_phase, ///< single branch: prepare and commit in one local transaction
@@ -58,11 +58,11 @@ struct ParticipantCall {
     ParticipantDefinition target;
     Epoch epoch;
     Protocol protocol = Protocol::two_phase;
-    SharedBytes payload;                    ///< prepare and one-phase only; else null
-    std::vector<Peer> peers;                ///< prepare only
-    std::string capability;                 ///< prepare only: secret shared by the peers of this xid
-    std::uint16_t quorum = 0;               ///< prepare of 3PC only: acceptors needed
-    bool coordinator_is_acceptor = false;   ///< 3PC
+    SharedBytes payload;                  ///< prepare and one-phase only; else null
+    std::vector<Peer> peers;              ///< prepare only
+    std::string capability;               ///< prepare only: secret shared by the peers of this xid
+    std::uint16_t quorum = 0;             ///< prepare of 3PC only: acceptors needed
+    bool coordinator_is_acceptor = false; ///< 3PC
     std::string traceparent;
     Duration timeout{};
 };
@@ -130,8 +130,8 @@ struct DecideRequest { ///< interactive commit or abort; abort also for an undec
 };
 struct GetRequest {
     Xid xid;
-    bool stale_allowed = false;          ///< answered by any replica from its own state
-    std::optional<LogIndex> wait_index;  ///< long poll: answer when changed_index is greater
+    bool stale_allowed = false;         ///< answered by any replica from its own state
+    std::optional<LogIndex> wait_index; ///< long poll: answer when changed_index is greater
     std::optional<Duration> wait_limit;
 };
 struct ListRequest {
@@ -141,8 +141,8 @@ struct ListRequest {
     std::optional<Duration> older_than;
     bool in_doubt = false;
     std::string xid_prefix;
-    std::string after_xid;    ///< cursor: last xid of the previous page
-    std::size_t limit = 50;   ///< at most 200
+    std::string after_xid;  ///< cursor: last xid of the previous page
+    std::size_t limit = 50; ///< at most 200
 };
 struct RetryRequest { ///< operator: every waiting retry of this transaction becomes due now
     Xid xid;
@@ -165,10 +165,9 @@ struct RemoveParticipantRequest { ///< refused while an unfinished transaction n
 };
 struct ListParticipantsRequest {};
 
-using ClientRequest =
-    std::variant<BeginRequest, EnlistRequest, DecideRequest, GetRequest, ListRequest, RetryRequest,
-                 InquiryRequest, PutParticipantRequest, RemoveParticipantRequest,
-                 ListParticipantsRequest>;
+using ClientRequest = std::variant<BeginRequest, EnlistRequest, DecideRequest, GetRequest,
+                                   ListRequest, RetryRequest, InquiryRequest, PutParticipantRequest,
+                                   RemoveParticipantRequest, ListParticipantsRequest>;
 
 // ---------------------------------------------------------------- replies
 
@@ -196,8 +195,8 @@ struct TimelineEvent {
 struct BranchView {
     ParticipantName participant;
     BranchPhase phase = BranchPhase::enlisted;
-    std::uint32_t attempts = 0;     ///< of the current operation; 0 on a follower
-    std::string last_error;         ///< empty when the last attempt succeeded
+    std::uint32_t attempts = 0; ///< of the current operation; 0 on a follower
+    std::string last_error;     ///< empty when the last attempt succeeded
 };
 
 struct TransactionView {
@@ -267,7 +266,10 @@ using Reply = std::variant<TransactionReply, TransactionPage, InquiryReply, Part
 
 // ---------------------------------------------------------------- actions
 
-/// What the owner must do, in this order: append, calls, replies.
+/// What the owner must do, in this order: append, calls, replies. When the log refuses the append,
+/// tell append_failed() and carry out calls and replies all the same: the core depends on exactly
+/// one result per call, and a PREPARE whose BEGIN is not logged (yet) is harmless: a participant
+/// that asks about an unknown transaction learns that it is aborted.
 struct Actions {
     std::vector<Command> append;        ///< one log entry; empty = none
     std::vector<ParticipantCall> calls; ///< may be batched per participant
@@ -276,35 +278,39 @@ struct Actions {
 
 struct CoordinatorOptions {
     NodeId node;
-    std::uint16_t group = 0;                     ///< part of server-made xids; one group today
-    std::uint64_t seed = 0;                      ///< jitter and capabilities
+    std::uint16_t group = 0; ///< part of server-made xids; one group today
+    std::uint64_t seed = 0;  ///< jitter and capabilities
     std::size_t max_branches = 64;
-    std::size_t max_in_flight = 100'000;         ///< unfinished transactions; beyond: overloaded
+    std::size_t max_in_flight = 100'000; ///< unfinished transactions; beyond: overloaded
     std::size_t max_waiting_requests = 100'000;
     Duration default_timeout = std::chrono::seconds{30};
     Duration max_timeout = std::chrono::hours{24};
     Duration retry_initial = std::chrono::milliseconds{50};
     Duration retry_cap = std::chrono::seconds{5};
     Duration attention_after = std::chrono::minutes{5};
-    std::size_t max_timeline_events = 64;        ///< per transaction; later ones are counted only
+    /// An END that nothing else travels with is appended after this time.
+    Duration end_delay = std::chrono::milliseconds{20};
+    /// A turn's commands beyond this wait for the next entry; below the log's max_entry_bytes.
+    std::size_t max_append_bytes = 4UL << 20;
+    std::size_t max_timeline_events = 64; ///< per transaction; later ones are counted only
     RetentionLimits retention;
 };
 
 /// Figures for metrics, all since start except the gauges.
 struct CoordinatorFigures {
-    std::uint64_t started[2]{};                   ///< by Protocol
-    std::uint64_t decided[2][2]{};                ///< by Protocol, Outcome
-    std::uint64_t decided_by_reason[7]{};         ///< by DecisionReason
-    std::uint64_t calls[6]{};                     ///< by Operation
+    std::uint64_t started[2]{};           ///< by Protocol
+    std::uint64_t decided[2][2]{};        ///< by Protocol, Outcome
+    std::uint64_t decided_by_reason[7]{}; ///< by DecisionReason
+    std::uint64_t calls[6]{};             ///< by Operation
     std::uint64_t retries[6]{};
     std::uint64_t late_answers_dropped = 0;
-    std::uint64_t heuristic_alarms = 0;           ///< commit refused, or prepared transaction lost
-    std::size_t in_flight = 0;                    ///< gauge: unfinished
-    std::size_t undecided = 0;                    ///< gauge
-    std::size_t undelivered = 0;                  ///< gauge: decided, acknowledgements missing
-    std::size_t waiting_requests = 0;             ///< gauge
-    std::size_t queued_calls = 0;                 ///< gauge: waiting for a participant's slot
-    std::size_t needing_attention = 0;            ///< gauge
+    std::uint64_t heuristic_alarms = 0; ///< commit refused, or prepared transaction lost
+    std::size_t in_flight = 0;          ///< gauge: unfinished
+    std::size_t undecided = 0;          ///< gauge
+    std::size_t undelivered = 0;        ///< gauge: decided, acknowledgements missing
+    std::size_t waiting_requests = 0;   ///< gauge
+    std::size_t queued_calls = 0;       ///< gauge: waiting for a participant's slot
+    std::size_t needing_attention = 0;  ///< gauge
 };
 
 /// Threading: one thread, the core thread. Immovable.
@@ -324,7 +330,8 @@ public:
     /// The client went away: drop its waiting reply. The transaction goes on.
     void forget_request(RequestToken token);
     void call_result(CallResult result);
-    /// The node won an election: append LeaderEpoch; resume everything unfinished once it is applied.
+    /// The node won an election: append LeaderEpoch; resume everything unfinished once it is
+    /// applied.
     void became_leader();
     /// Leadership is gone: all waiting requests whose effect is not yet applied get
     /// outcome_unknown (or no_leader if nothing was appended); volatile state is dropped.
