@@ -200,8 +200,8 @@ def package() -> Result:
 
 
 def sanitized() -> Result:
-    """Unit, golden and simulation tests under AddressSanitizer and UndefinedBehaviorSanitizer."""
-    labels = ["unit", "golden", "simulation"]
+    """Unit, golden, simulation and fuzz tests under AddressSanitizer and UndefinedBehaviorSanitizer."""
+    labels = ["unit", "golden", "simulation", "fuzz"]
     if not build("asan", [f"concordat_layer_{label}" for label in labels]):
         return Result().broken("the sanitized build failed")
     result = Result()
