@@ -3,7 +3,7 @@
 // Branches on PostgreSQL (12 or newer), with the service's own SQL.
 //
 // PostgresResource runs the service's work inside a transaction and ends it with PREPARE
-// TRANSACTION. The row (xid, branch, 'committed') of concordat.outcome is written inside that
+// TRANSACTION. The row (xid, branch, 'committed') of concordat_outcome is written inside that
 // transaction, so it exists exactly when the branch committed; an abort or a no leaves the same key
 // as 'aborted', a tombstone that a late prepare runs into. So a branch has three states without one
 // more write: prepared (pg_prepared_xacts), committed, aborted. Needs max_prepared_transactions >
@@ -24,6 +24,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <expected>
 #include <functional>
 #include <memory>
@@ -32,6 +33,8 @@
 
 namespace concordat {
 
+enum class Isolation : std::uint8_t { read_committed, repeatable_read, serializable };
+
 struct PostgresOptions {
     std::string url;                  ///< libpq connection string or URL
     std::size_t max_connections = 16; ///< of this pool; at least the participant's workers
@@ -39,7 +42,9 @@ struct PostgresOptions {
     std::chrono::milliseconds acquire_timeout{5000}; ///< waiting for a free connection
     std::chrono::milliseconds lock_timeout{5000};    ///< of the service's statements in prepare
     std::chrono::milliseconds statement_timeout{30000};
-    /// First part of the global ids `<prefix>:<xid>:<branch>`; recovery looks only at its own.
+    Isolation isolation = Isolation::read_committed; ///< of the service's work
+    /// `[A-Za-z0-9_-]{1,32}`, first part of the global ids `<prefix>:<xid>:<branch>`; recovery
+    /// looks only at its own.
     std::string gid_prefix = "concordat";
     /// How long outcome rows are kept. A prepare that is delayed longer would not find its
     /// tombstone; zero keeps them for ever.
@@ -87,10 +92,10 @@ using PostgresWork = std::function<VoteCast(PostgresBranch&)>;
 /// Second phase of the reservation style. What it throws is retried with the next delivery.
 using PostgresSecondPhase = std::function<void(PostgresBranch&)>;
 
-/// Creates or upgrades the schema `concordat` with the SDK's own migrations (also shipped as files
-/// in migrations/participant). Idempotent, safe from several replicas at once.
+/// Creates or upgrades the tables concordat_… of the current schema with the SDK's own migrations
+/// (the files of migrations/participant). Idempotent, safe from several replicas at once.
 [[nodiscard]] std::expected<void, PostgresError> apply_participant_schema(const std::string& url);
-/// An error when the schema is missing or of another version.
+/// An error when the tables are missing or older than this library.
 [[nodiscard]] std::expected<void, PostgresError> check_participant_schema(const std::string& url);
 
 class PostgresResource final : public Resource {

@@ -1,0 +1,61 @@
+#pragma once
+
+// Brings branches in doubt to their end.
+//
+// One look: list the prepared branches older than the grace period; inquire at the coordinators;
+// for those that no coordinator answered for, ask the peers (two-phase) or run a ballot among them
+// (quorum three-phase). An outcome that is learnt is applied here; after a ballot it is also told
+// to the peers. Without an outcome the branch stays as it is: age decides nothing, it only raises
+// an alarm.
+//
+// Threading: look() from one thread at a time. Errors: a branch that cannot be finished now is
+// taken up again by the next look.
+
+#include "participant-sdk/src/participant/counters.hpp"
+#include "participant-sdk/src/participant/delivery.hpp"
+#include "participant-sdk/src/participant/outbound.hpp"
+
+#include <concordat/participant.hpp>
+#include <concordat/resource.hpp>
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+namespace concordat::participant {
+
+class Recovery {
+public:
+    Recovery(Resource& resource, Delivery& delivery, Outbound& outbound, Counters& counters,
+             RecoveryOptions options, Delivery::AlarmSink alarm);
+
+    /// Returns how many branches it ended.
+    std::size_t look();
+
+private:
+    struct Case {
+        InDoubtBranch branch;
+        std::vector<std::string> coordinators;
+        bool answered = false; ///< by a coordinator, if only with "undecided"
+        bool ended = false;
+    };
+
+    void inquire(std::vector<Case>& cases);
+    void read_inquiry(Case& one, const OutboundReply& reply);
+    void ask_peers(Case& one);
+    void run_ballot(Case& one);
+    void tell_peers(const Case& one, Outcome outcome);
+    bool finish(Case& one, Outcome outcome, std::atomic<std::uint64_t>& counter);
+    [[nodiscard]] std::vector<Peer> others(const Case& one) const;
+
+    Resource& resource_;
+    Delivery& delivery_;
+    Outbound& outbound_;
+    Counters& counters_;
+    const RecoveryOptions options_;
+    Delivery::AlarmSink alarm_;
+    std::string preferred_coordinator_; ///< the last one that answered
+    bool store_was_reachable_ = true;
+};
+
+} // namespace concordat::participant

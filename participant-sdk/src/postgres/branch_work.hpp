@@ -1,0 +1,20 @@
+#pragma once
+
+// Runs the service's callback in a transaction that the SDK has begun and will end.
+
+#include "participant-sdk/src/postgres/connection.hpp"
+
+#include <concordat/postgres.hpp>
+
+#include <string_view>
+
+namespace concordat::postgres {
+
+/// Whatever the callback throws becomes a no with its text.
+[[nodiscard]] VoteCast run_work(const PostgresWork& work, Connection& connection,
+                                const BranchKey& key, std::string_view payload);
+/// The text of what it threw; empty when it returned.
+[[nodiscard]] std::string run_second_phase(const PostgresSecondPhase& work, Connection& connection,
+                                           const BranchKey& key, std::string_view payload);
+
+} // namespace concordat::postgres

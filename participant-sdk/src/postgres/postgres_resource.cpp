@@ -1,0 +1,334 @@
+#include "participant-sdk/src/postgres/branch_store.hpp"
+#include "participant-sdk/src/postgres/branch_work.hpp"
+
+#include <concordat/postgres.hpp>
+
+#include <fmt/format.h>
+
+#include <array>
+#include <utility>
+
+namespace concordat {
+
+namespace {
+
+using postgres::BranchFacts;
+using postgres::BranchStore;
+using postgres::Connection;
+using postgres::nothing_done;
+using postgres::SqlError;
+namespace sqlstate = postgres::sqlstate;
+
+// An abort that meets a branch at work waits in slices, because the branch may become prepared
+// meanwhile, and then it must be rolled back instead of waited for.
+constexpr std::chrono::milliseconds tombstone_wait{50};
+constexpr int tombstone_attempts = 20;
+constexpr int lookup_attempts = 5;
+constexpr std::chrono::milliseconds soon{50};
+
+NotDone later(std::string reason) {
+    return {NotDone::Kind::later, std::move(reason), std::nullopt, soon};
+}
+
+// What is known when the branch could not even be claimed: nothing was done now, but a repetition
+// is worth while at once if the connection was a stale one, or another delivery has just finished.
+NotDone not_entered(const SqlError& error) {
+    const bool repeat = error.connection_lost || error.sqlstate == sqlstate::serialization_failure;
+    return postgres::not_done(error, repeat ? NotDone::Kind::unknown : NotDone::Kind::later);
+}
+
+NotDone refused(std::string reason, std::optional<Outcome> outcome) {
+    return {NotDone::Kind::refused, std::move(reason), outcome, {}};
+}
+
+} // namespace
+
+class PostgresResource::Impl {
+public:
+    Impl(PostgresOptions options, PostgresWork work)
+        : store(options, postgres::Style::prepared_transaction), work_(std::move(work)) {}
+
+    std::expected<VoteCast, NotDone> prepare(const PrepareOrder& order) {
+        // The connection may be a stale one of the pool, or break in the middle (the branch is then
+        // prepared, or it is not): the second attempt begins by looking.
+        auto result = prepare_once(order);
+        if (!result && result.error().kind == NotDone::Kind::unknown) {
+            result = prepare_once(order);
+        }
+        return result;
+    }
+
+    std::expected<void, NotDone> commit(const BranchKey& key) {
+        auto lease = store.connect();
+        if (!lease) {
+            return std::unexpected(nothing_done(lease.error()));
+        }
+        const std::string statement = fmt::format("COMMIT PREPARED '{}'", store.gid(key));
+        for (int attempt = 0; attempt < lookup_attempts; ++attempt) {
+            const auto done = (*lease)->run(statement);
+            if (done) {
+                return {};
+            }
+            const std::string& state = done.error().sqlstate;
+            if (state != sqlstate::undefined_object &&
+                state != sqlstate::not_in_prerequisite_state) {
+                return std::unexpected(postgres::not_done(done.error(), NotDone::Kind::unknown));
+            }
+            const auto facts = store.facts(**lease, key);
+            if (!facts) {
+                return std::unexpected(nothing_done(facts.error()));
+            }
+            if (facts->outcome == Outcome::committed) {
+                return {};
+            }
+            if (facts->outcome == Outcome::aborted) {
+                store.record_alarm(**lease, key, "heuristic_outcome",
+                                   "commit was decided, the branch is aborted");
+                return std::unexpected(refused("the branch is aborted", Outcome::aborted));
+            }
+            if (!facts->prepared && state == sqlstate::undefined_object) {
+                store.record_alarm(**lease, key, "prepared_branch_lost",
+                                   "commit was decided, the prepared transaction is gone");
+                return std::unexpected(refused("the prepared transaction is lost", std::nullopt));
+            }
+        }
+        return std::unexpected(later("the prepared transaction is busy"));
+    }
+
+    std::expected<void, NotDone> abort(const BranchKey& key) {
+        auto lease = store.connect();
+        if (!lease) {
+            return std::unexpected(nothing_done(lease.error()));
+        }
+        const std::string statement = fmt::format("ROLLBACK PREPARED '{}'", store.gid(key));
+        for (int attempt = 0; attempt < tombstone_attempts; ++attempt) {
+            const auto done = (*lease)->run(statement);
+            if (!done && done.error().sqlstate != sqlstate::undefined_object &&
+                done.error().sqlstate != sqlstate::not_in_prerequisite_state) {
+                return std::unexpected(postgres::not_done(done.error(), NotDone::Kind::unknown));
+            }
+            const auto facts =
+                store.write_tombstone(**lease, key, "aborted by the coordinator", tombstone_wait);
+            if (!facts) {
+                return std::unexpected(postgres::not_done(facts.error(), NotDone::Kind::unknown));
+            }
+            if (facts->outcome == Outcome::aborted) {
+                return {};
+            }
+            if (facts->outcome == Outcome::committed) {
+                store.record_alarm(**lease, key, "heuristic_outcome",
+                                   "abort was decided, the branch is committed");
+                return std::unexpected(refused("the branch is committed", Outcome::committed));
+            }
+        }
+        return std::unexpected(later("the branch is still being worked on"));
+    }
+
+    std::expected<OnePhaseResult, NotDone> commit_one_phase(const PrepareOrder& order) {
+        auto result = one_phase_once(order);
+        if (!result && result.error().kind == NotDone::Kind::unknown) {
+            result = one_phase_once(order);
+        }
+        return result;
+    }
+
+    BranchStore store;
+
+private:
+    std::expected<VoteCast, NotDone> prepare_once(const PrepareOrder& order) {
+        auto lease = store.connect();
+        if (!lease) {
+            return std::unexpected(nothing_done(lease.error()));
+        }
+        Connection& connection = **lease;
+        const auto entered = connection.run(store.sql_remember(order) + store.sql_begin() +
+                                            store.sql_claim(order.key));
+        if (!entered) {
+            return std::unexpected(not_entered(entered.error()));
+        }
+        if ((*entered)[2].number(0, 0) > order.epoch) {
+            connection.reset();
+            return std::unexpected(refused("a later epoch has been seen", std::nullopt));
+        }
+        if (entered->back().affected() == 0) {
+            return vote_of_known_branch(connection, order.key);
+        }
+        VoteCast vote = postgres::run_work(work_, connection, order.key, order.payload);
+        // A read-only branch leaves the protocol; in quorum 3PC it is needed as an acceptor.
+        if (vote.vote == Vote::read_only && order.context.protocol == Protocol::three_phase) {
+            vote.vote = Vote::yes;
+        }
+        switch (vote.vote) {
+        case Vote::yes:
+            return end_with_prepare(connection, order.key);
+        case Vote::read_only:
+            return end_read_only(connection, order.key);
+        case Vote::no:
+            return end_with_no(connection, order.key, vote.reason);
+        }
+        return end_with_no(connection, order.key, "the work gave no valid vote");
+    }
+
+    // A repeated delivery: the answer is in the database.
+    std::expected<VoteCast, NotDone> vote_of_known_branch(Connection& connection,
+                                                          const BranchKey& key) {
+        if (!connection.reset()) {
+            return std::unexpected(later("the connection to the database broke"));
+        }
+        const auto facts = store.facts(connection, key);
+        if (!facts) {
+            return std::unexpected(nothing_done(facts.error()));
+        }
+        if (facts->prepared || facts->outcome == Outcome::committed) {
+            return vote_yes();
+        }
+        if (facts->outcome == Outcome::aborted) {
+            return vote_no(facts->reason);
+        }
+        return std::unexpected(later("the branch is being worked on"));
+    }
+
+    std::expected<VoteCast, NotDone> end_with_prepare(Connection& connection,
+                                                      const BranchKey& key) {
+        const auto prepared =
+            connection.run(fmt::format("PREPARE TRANSACTION '{}'", store.gid(key)));
+        if (!prepared) {
+            const SqlError& error = prepared.error();
+            if (error.connection_lost) {
+                return std::unexpected(postgres::not_done(error, NotDone::Kind::unknown));
+            }
+            if (error.sqlstate == sqlstate::duplicate_object) {
+                return vote_of_known_branch(connection, key);
+            }
+            const bool no_room = error.sqlstate == sqlstate::not_in_prerequisite_state ||
+                                 error.sqlstate == sqlstate::out_of_memory;
+            return end_with_no(connection, key,
+                               fmt::format("{}SQLSTATE {}: {}", no_room ? "resource: " : "",
+                                           error.sqlstate, error.message));
+        }
+        // In a transaction that had failed, PREPARE TRANSACTION succeeds by rolling back.
+        if (prepared->front().tag() != "PREPARE TRANSACTION") {
+            return end_with_no(connection, key, "a statement of the branch's work had failed");
+        }
+        return vote_yes();
+    }
+
+    std::expected<VoteCast, NotDone> end_read_only(Connection& connection, const BranchKey& key) {
+        const auto ended = connection.run(
+            fmt::format("DELETE FROM concordat_outcome WHERE (xid, branch) = {}; COMMIT",
+                        postgres::sql_key(key)));
+        if (!ended) {
+            return end_with_no(connection, key, ended.error().message);
+        }
+        return vote_read_only();
+    }
+
+    // The tombstone is written before the no leaves: whoever learns of the no may rely on it.
+    std::expected<VoteCast, NotDone> end_with_no(Connection& connection, const BranchKey& key,
+                                                 const std::string& reason) {
+        if (!connection.reset()) {
+            return std::unexpected(later("the connection to the database broke: " + reason));
+        }
+        const auto facts = store.write_tombstone(connection, key, reason, tombstone_wait);
+        if (!facts) {
+            return std::unexpected(nothing_done(facts.error()));
+        }
+        if (facts->outcome != Outcome::aborted) {
+            return std::unexpected(later("the branch is being worked on"));
+        }
+        return vote_no(reason);
+    }
+
+    std::expected<OnePhaseResult, NotDone> one_phase_once(const PrepareOrder& order) {
+        auto lease = store.connect();
+        if (!lease) {
+            return std::unexpected(nothing_done(lease.error()));
+        }
+        Connection& connection = **lease;
+        const auto entered = connection.run(store.sql_begin() + store.sql_claim(order.key));
+        if (!entered) {
+            return std::unexpected(not_entered(entered.error()));
+        }
+        if (entered->back().affected() == 0) {
+            return one_phase_of_known_branch(connection, order.key);
+        }
+        const VoteCast vote = postgres::run_work(work_, connection, order.key, order.payload);
+        std::string reason = vote.reason;
+        if (vote.vote != Vote::no) {
+            const auto committed = connection.run("COMMIT");
+            if (committed && committed->front().tag() == "COMMIT") {
+                return OnePhaseResult{Outcome::committed, {}};
+            }
+            if (!committed && committed.error().connection_lost) {
+                return std::unexpected(
+                    postgres::not_done(committed.error(), NotDone::Kind::unknown));
+            }
+            reason = committed ? "a statement of the branch's work had failed"
+                               : committed.error().message;
+        }
+        auto ended = end_with_no(connection, order.key, reason);
+        if (!ended) {
+            return std::unexpected(ended.error());
+        }
+        return OnePhaseResult{Outcome::aborted, std::move(ended->reason)};
+    }
+
+    std::expected<OnePhaseResult, NotDone> one_phase_of_known_branch(Connection& connection,
+                                                                     const BranchKey& key) {
+        if (!connection.reset()) {
+            return std::unexpected(later("the connection to the database broke"));
+        }
+        const auto facts = store.facts(connection, key);
+        if (!facts) {
+            return std::unexpected(nothing_done(facts.error()));
+        }
+        if (!facts->outcome) {
+            return std::unexpected(later("the branch is being worked on"));
+        }
+        return OnePhaseResult{*facts->outcome, facts->reason};
+    }
+
+    PostgresWork work_;
+};
+
+PostgresResource::PostgresResource(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+PostgresResource::~PostgresResource() = default;
+
+std::expected<std::shared_ptr<PostgresResource>, PostgresError>
+PostgresResource::open(PostgresOptions options, PostgresWork work) {
+    if (auto checked = check_participant_schema(options.url); !checked) {
+        return std::unexpected(checked.error());
+    }
+    auto impl = std::make_unique<Impl>(std::move(options), std::move(work));
+    return std::shared_ptr<PostgresResource>(new PostgresResource(std::move(impl)));
+}
+
+std::expected<VoteCast, NotDone> PostgresResource::prepare(const PrepareOrder& order) {
+    return impl_->prepare(order);
+}
+std::expected<void, NotDone> PostgresResource::commit(const BranchKey& key) {
+    return impl_->commit(key);
+}
+std::expected<void, NotDone> PostgresResource::abort(const BranchKey& key) {
+    return impl_->abort(key);
+}
+std::expected<OnePhaseResult, NotDone>
+PostgresResource::commit_one_phase(const PrepareOrder& order) {
+    return impl_->commit_one_phase(order);
+}
+std::expected<AcceptorState, NotDone> PostgresResource::change_acceptor(const BranchKey& key,
+                                                                        const AcceptorRule& rule) {
+    return impl_->store.change_acceptor(key, rule);
+}
+std::expected<std::vector<InDoubtBranch>, NotDone>
+PostgresResource::in_doubt(std::chrono::milliseconds min_age, std::size_t limit) {
+    return impl_->store.in_doubt(min_age, limit);
+}
+std::expected<std::size_t, NotDone> PostgresResource::forget_finished() {
+    return impl_->store.forget_finished();
+}
+std::string PostgresResource::problem() {
+    return impl_->store.problem();
+}
+
+} // namespace concordat
