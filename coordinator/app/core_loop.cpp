@@ -1,5 +1,7 @@
 #include "coordinator/app/core_loop.hpp"
 
+#include "coordinator/core/assert.hpp"
+
 #include <pthread.h>
 
 #include <algorithm>
@@ -166,8 +168,10 @@ void CoreLoop::perform() {
         const auto appended = log_->append(actions.append);
         if (!appended) {
             coordinator_.append_failed(appended.error() == log::AppendError::not_leader);
-            // What follows from the refusal (rejections) joins the replies of this turn.
+            // What follows from the refusal (rejections) joins this turn; commands wait for a later
+            // one.
             auto rest = coordinator_.take_actions();
+            CONCORDAT_ASSERT(rest.append.empty());
             std::ranges::move(rest.replies, std::back_inserter(actions.replies));
             std::ranges::move(rest.calls, std::back_inserter(actions.calls));
         }

@@ -86,7 +86,8 @@ std::expected<void, std::string> Node::start() {
     threads_ = std::make_unique<transport::IoThreads>(configuration_.io_threads, "io");
     threads_->start();
     loop_ = std::make_unique<CoreLoop>(with_seed(configuration_.transactions),
-                                       configuration_.max_queued_requests, *this);
+                                       configuration_.max_queued_requests,
+                                       static_cast<CoreObserver&>(*this));
     caller_ = std::make_unique<http::ParticipantCaller>(
         *threads_, configuration_.participants,
         [this](std::vector<core::CallResult> results) { loop_->results(std::move(results)); });
