@@ -81,3 +81,11 @@ MUTANTS = (
 )
 
 RUNS = HOLDING + MUTANTS
+
+# Larger sizes for scripts/campaign: minutes and gigabytes instead of seconds.
+LARGE = (
+    Run(OUTBOX, ("CRASHES=3",), True, "outbox with three crashes", 20_000_000),
+    Run(QUORUM, ("N=3", "BALLOTS=3", "COORDINATOR_DIES", "LIVE"), True, "no coordinator, two rivals", 3_000_000),
+    Run(QUORUM, ("N=3", "BALLOTS=3", "PARTICIPANT_DIES", "LIVE"), True, "one dead, two rivals", 3_000_000),
+    Run(QUORUM, ("N=4", "BALLOTS=2", "COORDINATOR_DIES", "LIVE"), True, "four participants alone", 1_000_000),
+)

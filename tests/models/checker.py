@@ -15,8 +15,8 @@ from catalogue import Run
 
 HERE = Path(__file__).resolve().parent
 MAXIMUM_DEPTH = 2_000_000
-MAXIMUM_MEGABYTES = 3_000
-TIMEOUT_SECONDS = 120
+MAXIMUM_MEGABYTES = 6_000
+TIMEOUT_SECONDS = 900
 
 
 @dataclass(frozen=True)
