@@ -164,9 +164,9 @@ void Engine::connect_if_needed() {
     std::vector<std::string> reading = settings_;
     // The statements are made for the primary key; an empty table's statistics must not talk the
     // planner out of it. Plain index scans also mark dead entries, which bitmap scans do not.
-    reading.insert(reading.end(),
-                   {"enable_seqscan = off", "enable_bitmapscan = off",
-                    "plan_cache_mode = force_generic_plan", "max_parallel_workers_per_gather = 0"});
+    reading.insert(reading.end(), {"enable_seqscan = off", "enable_bitmapscan = off",
+                                   "plan_cache_mode = force_generic_plan", "jit = off",
+                                   "max_parallel_workers_per_gather = 0"});
     // A crash of the database may undo a DELETE, and the rows are sent again: cheaper than waiting
     // for the disk once per batch.
     std::vector<std::string> deleting = reading;

@@ -1,0 +1,248 @@
+#include "participant-sdk/src/inbox/kafka_source.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+namespace concordat::inbox {
+namespace {
+
+constexpr int seek_timeout_ms = 5000;
+constexpr std::int64_t year_2200_ms = 7'258'118'400'000;
+
+class PartitionList {
+public:
+    PartitionList() : list_(rd_kafka_topic_partition_list_new(4)) {}
+    ~PartitionList() { rd_kafka_topic_partition_list_destroy(list_); }
+    PartitionList(const PartitionList&) = delete;
+    PartitionList& operator=(const PartitionList&) = delete;
+
+    rd_kafka_topic_partition_t& add(const Partition& partition) {
+        return *rd_kafka_topic_partition_list_add(list_, partition.first.c_str(), partition.second);
+    }
+    [[nodiscard]] rd_kafka_topic_partition_list_t* get() const noexcept { return list_; }
+
+private:
+    rd_kafka_topic_partition_list_t* list_;
+};
+
+std::string describe(const rd_kafka_topic_partition_list_t* partitions) {
+    std::string out;
+    for (int i = 0; i < partitions->cnt; ++i) {
+        out += fmt::format("{}{}[{}]", i == 0 ? "" : ", ", partitions->elems[i].topic,
+                           partitions->elems[i].partition);
+    }
+    return out;
+}
+
+void discard_error(rd_kafka_error_t* error) {
+    if (error != nullptr) {
+        rd_kafka_error_destroy(error);
+    }
+}
+
+std::int64_t creation_time_ms(const rd_kafka_message_t& message) {
+    rd_kafka_timestamp_type_t type = RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+    const std::int64_t time = rd_kafka_message_timestamp(&message, &type);
+    const bool usable = type == RD_KAFKA_TIMESTAMP_CREATE_TIME && time > 0 && time < year_2200_ms;
+    return usable ? time : 0;
+}
+
+} // namespace
+
+Partition partition_of(const rd_kafka_message_t& message) {
+    return {rd_kafka_topic_name(message.rkt), message.partition};
+}
+
+Record to_record(const rd_kafka_message_t& message) {
+    Record record;
+    record.topic = rd_kafka_topic_name(message.rkt);
+    record.partition = message.partition;
+    record.offset = message.offset;
+    record.timestamp_ms = creation_time_ms(message);
+    if (message.key != nullptr) {
+        record.key.emplace(static_cast<const char*>(message.key), message.key_len);
+    }
+    if (message.payload != nullptr) {
+        record.payload.emplace(static_cast<const char*>(message.payload), message.len);
+    }
+    rd_kafka_headers_t* headers = nullptr;
+    if (rd_kafka_message_headers(&message, &headers) == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        const char* name = nullptr;
+        const void* value = nullptr;
+        std::size_t size = 0;
+        for (std::size_t i = 0; rd_kafka_header_get_all(headers, i, &name, &value, &size) ==
+                                RD_KAFKA_RESP_ERR_NO_ERROR;
+             ++i) {
+            record.headers.emplace_back(name, std::string_view(static_cast<const char*>(value),
+                                                               value == nullptr ? 0 : size));
+        }
+    }
+    for (const std::string_view name : {"id", "ce_id"}) {
+        const auto id = record.header(name);
+        // An id that the table cannot hold is no id.
+        if (id && !id->empty() && id->size() <= 200 && id->find('\0') == std::string_view::npos) {
+            record.message_id = *id;
+            return record;
+        }
+    }
+    record.message_id =
+        fmt::format("{}/{}/{}", record.topic.substr(0, 160), record.partition, record.offset);
+    return record;
+}
+
+std::string day_of(const rd_kafka_message_t& message) {
+    using namespace std::chrono;
+    const sys_time<milliseconds> time{milliseconds(creation_time_ms(message))};
+    const year_month_day date(floor<days>(time));
+    return fmt::format("{:04}-{:02}-{:02}", static_cast<int>(date.year()),
+                       static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()));
+}
+
+std::expected<std::unique_ptr<KafkaSource>, std::string>
+KafkaSource::open(const Options& options, SourceListener& listener) {
+    std::map<std::string, std::string> values{
+        {"client.id", options.consumer}, {"auto.offset.reset", "earliest"},
+        {"reconnect.backoff.ms", "50"},  {"reconnect.backoff.max.ms", "1000"},
+        {"fetch.wait.max.ms", "50"},     {"log_level", "0"},
+    };
+    for (const auto& [name, value] : options.kafka_properties) {
+        values[name] = value;
+    }
+    // These are what the promise rests on, so they come last.
+    values["bootstrap.servers"] = options.bootstrap_servers;
+    values["group.id"] = options.group.empty() ? options.consumer : options.group;
+    values["enable.auto.commit"] = "true"; // of what was stored, and nothing else
+    values["enable.auto.offset.store"] = "false";
+    values["auto.commit.interval.ms"] = "1000";
+    values["isolation.level"] = "read_committed";
+    values["enable.partition.eof"] = "false";
+
+    std::unique_ptr<rd_kafka_conf_t, void (*)(rd_kafka_conf_t*)> conf(rd_kafka_conf_new(),
+                                                                      rd_kafka_conf_destroy);
+    std::array<char, 512> reason{};
+    for (const auto& [name, value] : values) {
+        if (rd_kafka_conf_set(conf.get(), name.c_str(), value.c_str(), reason.data(),
+                              reason.size()) != RD_KAFKA_CONF_OK) {
+            return std::unexpected(fmt::format("kafka property {}: {}", name, reason.data()));
+        }
+    }
+    std::unique_ptr<KafkaSource> source(new KafkaSource(options, listener));
+    rd_kafka_conf_set_opaque(conf.get(), source.get());
+    rd_kafka_conf_set_rebalance_cb(conf.get(), rebalance);
+    source->handle_ = rd_kafka_new(RD_KAFKA_CONSUMER, conf.get(), reason.data(), reason.size());
+    if (source->handle_ == nullptr) {
+        return std::unexpected(std::string(reason.data()));
+    }
+    std::ignore = conf.release(); // the handle owns it now
+    rd_kafka_poll_set_consumer(source->handle_);
+    PartitionList topics;
+    for (const std::string& topic : options.topics) {
+        topics.add({topic, RD_KAFKA_PARTITION_UA});
+    }
+    if (const auto code = rd_kafka_subscribe(source->handle_, topics.get());
+        code != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        return std::unexpected(std::string(rd_kafka_err2str(code)));
+    }
+    return source;
+}
+
+KafkaSource::~KafkaSource() {
+    collected_.clear();
+    if (handle_ != nullptr) {
+        rd_kafka_destroy(handle_);
+    }
+}
+
+void KafkaSource::rebalance(rd_kafka_t* handle, rd_kafka_resp_err_t code,
+                            rd_kafka_topic_partition_list_t* partitions, void* self) {
+    auto& source = *static_cast<KafkaSource*>(self);
+    const bool cooperative = std::string_view(rd_kafka_rebalance_protocol(handle)) == "COOPERATIVE";
+    if (code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
+        if (cooperative) {
+            discard_error(rd_kafka_incremental_assign(handle, partitions));
+        } else {
+            rd_kafka_assign(handle, partitions);
+        }
+        source.listener_.on_source_event(Event::Kind::assigned, describe(partitions));
+        return;
+    }
+    source.revoke(partitions);
+    // Everything stored is committed work; the next owner should not see it again.
+    rd_kafka_commit(handle, nullptr, 0);
+    if (cooperative) {
+        discard_error(rd_kafka_incremental_unassign(handle, partitions));
+    } else {
+        rd_kafka_assign(handle, nullptr);
+    }
+    source.listener_.on_source_event(Event::Kind::revoked, describe(partitions));
+}
+
+void KafkaSource::revoke(const rd_kafka_topic_partition_list_t* partitions) {
+    std::vector<Partition> gone;
+    for (int i = 0; i < partitions->cnt; ++i) {
+        gone.emplace_back(partitions->elems[i].topic, partitions->elems[i].partition);
+    }
+    std::erase_if(collected_, [&](const Message& message) {
+        return std::ranges::find(gone, partition_of(*message)) != gone.end();
+    });
+    listener_.on_revoked(gone);
+}
+
+std::vector<Message> KafkaSource::poll(std::chrono::milliseconds patience) {
+    const auto now = [] { return std::chrono::steady_clock::now(); };
+    auto deadline = now() + patience;
+    while (collected_.size() < options_.batch_records) {
+        const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - now());
+        Message message(rd_kafka_consumer_poll(
+            handle_, static_cast<int>(std::max<std::int64_t>(0, left.count()))));
+        if (message == nullptr) {
+            if (left.count() <= 0) {
+                break;
+            }
+            continue;
+        }
+        if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+            listener_.on_source_event(Event::Kind::trouble, rd_kafka_message_errstr(message.get()));
+            continue;
+        }
+        if (collected_.empty()) {
+            deadline = now() + options_.batch_wait;
+        }
+        collected_.push_back(std::move(message));
+    }
+    return std::exchange(collected_, {});
+}
+
+void KafkaSource::store(const std::map<Partition, std::int64_t>& offsets) {
+    PartitionList list;
+    for (const auto& [partition, offset] : offsets) {
+        list.add(partition).offset = offset + 1;
+    }
+    // Fails for partitions that were revoked, which is as it should be.
+    rd_kafka_offsets_store(handle_, list.get());
+}
+
+void KafkaSource::pause_at(const Partition& partition, std::int64_t offset) {
+    PartitionList list;
+    list.add(partition).offset = offset;
+    rd_kafka_pause_partitions(handle_, list.get());
+    if (rd_kafka_error_t* error = rd_kafka_seek_partitions(handle_, list.get(), seek_timeout_ms)) {
+        listener_.on_source_event(Event::Kind::trouble, rd_kafka_error_string(error));
+        rd_kafka_error_destroy(error);
+    }
+}
+
+void KafkaSource::resume(const Partition& partition) {
+    PartitionList list;
+    list.add(partition);
+    rd_kafka_resume_partitions(handle_, list.get());
+}
+
+void KafkaSource::close() {
+    collected_.clear();
+    rd_kafka_consumer_close(handle_);
+}
+
+} // namespace concordat::inbox

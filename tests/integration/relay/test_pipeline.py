@@ -1,0 +1,225 @@
+"""Reading, sending and deleting: nothing is lost, invented, repeated or reordered (O1, O2, O8–O10, O12, O13)."""
+
+import re
+import statistics
+import time
+
+from conftest import assert_in_order, values_by_key
+from relay_process import wait_until
+
+
+def test_rows_reach_kafka_once_and_in_order_and_are_deleted(outbox):
+    """The plain case: a backlog and rows that come while the relay runs."""
+    topic = outbox.topic()
+    outbox.publish_many(topic, 5000)
+    with outbox.relay() as relay:
+        outbox.wait_empty()
+        outbox.publish_many(topic, 1000, start=5000)
+        outbox.wait_empty()
+        assert relay.metric("published_total") == 6000
+        assert relay.terminate() == 0
+    assert_in_order(outbox.records(topic), 6000)
+
+
+def test_rolled_back_rows_never_reach_kafka(outbox):
+    """A message of a transaction that aborts, plain or prepared, does not exist."""
+    topic = outbox.topic()
+    with outbox.relay(), outbox.connect(autocommit=False) as connection:
+        outbox.publish(topic, "a", "ghost", connection)
+        connection.rollback()
+        outbox.publish(topic, "a", "prepared ghost", connection)
+        connection.execute("PREPARE TRANSACTION 'ghost'")
+        outbox.publish(topic, "b", "real")
+        outbox.wait_empty()
+        outbox.execute("ROLLBACK PREPARED 'ghost'")
+        outbox.publish(topic, "a", "after")
+        outbox.wait_empty()
+    assert sorted(record["value"] for record in outbox.records(topic)) == ["after", "real"]
+
+
+def test_prepared_row_with_a_lower_id_is_published_before_its_key_goes_on(outbox):
+    """O1: ids are drawn before commit; a cursor by id would lose the row, or send its successor first."""
+    topic = outbox.topic()
+    # The sweep comes too late to help: the relay must know by itself.
+    with outbox.relay(pipeline__sweep_interval="1h") as relay, outbox.connect() as connection:
+        relay.wait_ready()
+        for turn in range(20):
+            connection.execute("BEGIN")
+            outbox.publish(topic, "slow", f"{turn}-first", connection)
+            connection.execute(f"PREPARE TRANSACTION 'slow-{turn}'")
+            outbox.publish_many(topic, 20, start=turn * 20)
+            wait_until(lambda: outbox.outstanding() == 0, "the others do not wait")
+            connection.execute(f"COMMIT PREPARED 'slow-{turn}'")
+            outbox.publish(topic, "slow", f"{turn}-second", connection)
+            outbox.wait_empty(seconds=10)
+        assert relay.metric("late_total") >= 1
+        assert relay.metric("swept_total") == 0
+    found = outbox.records(topic)
+    assert values_by_key(found)["slow"] == [f"{turn}-{which}" for turn in range(20) for which in ("first", "second")]
+    assert_in_order([record for record in found if record["key"] != "slow"], 400)
+
+
+def test_sweep_finds_rows_that_no_transaction_in_sight_has_written(outbox):
+    """O1: rows put back by a restore carry an old transaction number and an old id."""
+    topic = outbox.topic()
+    with outbox.relay(pipeline__sweep_interval="300ms") as relay:
+        outbox.publish_many(topic, 100)
+        outbox.wait_empty()
+        outbox.execute(
+            "INSERT INTO concordat_outbox (xid, id, topic, key, payload) OVERRIDING SYSTEM VALUE "
+            "VALUES ('3', 50, %s, 'restored', 'restored')", (topic,))
+        outbox.wait_empty(seconds=10)
+        assert relay.metric("swept_total") == 1
+    assert "restored" in values_by_key(outbox.records(topic))
+
+
+def test_delete_takes_only_what_was_published(outbox):
+    """O2: a late committer among the ids in flight must survive their DELETE."""
+    topic = outbox.topic()
+    with outbox.relay() as relay, outbox.connect() as connection:
+        outbox.publish_many(topic, 10)
+        outbox.wait_empty()
+        connection.execute("BEGIN")
+        outbox.publish(topic, "late", "late", connection)
+        outbox.kafka.pause()
+        try:
+            outbox.publish_many(topic, 100, start=10)
+            wait_until(lambda: relay.metric("rows_at_kafka") == 100, "in flight")
+            with outbox.connect() as blocker:
+                # The DELETE has to wait, so that the late row is there when it runs.
+                blocker.execute("BEGIN")
+                blocker.execute("SELECT FROM concordat_outbox FOR UPDATE")
+                outbox.kafka.resume()
+                wait_until(lambda: relay.metric("published_total") == 110, "acknowledged")
+                connection.execute("COMMIT")
+                blocker.execute("COMMIT")
+        finally:
+            outbox.kafka.resume()
+        outbox.wait_empty()
+    found = outbox.records(topic)
+    assert values_by_key(found)["late"] == ["late"]
+    assert_in_order([record for record in found if record["key"] != "late"], 110)
+
+
+def test_no_database_transaction_is_open_while_records_are_on_their_way(outbox):
+    """O8: a transaction held during produce would hold back vacuum for as long as Kafka is slow."""
+    topic = outbox.topic()
+    with outbox.relay() as relay:
+        outbox.publish_many(topic, 10)
+        outbox.wait_empty()
+        outbox.kafka.pause()
+        try:
+            outbox.publish_many(topic, 500, start=10)
+            wait_until(lambda: relay.metric("rows_at_kafka") == 500, "in flight")
+            for _ in range(20):
+                open_for = outbox.execute(
+                    "SELECT max(extract(epoch FROM clock_timestamp() - xact_start)) FROM pg_stat_activity "
+                    "WHERE application_name = 'concordat-relay' AND datname = current_database()")[0][0]
+                assert open_for is None or open_for < 0.5
+            assert relay.metric("rows_at_kafka") == 500
+        finally:
+            outbox.kafka.resume()
+        outbox.wait_empty()
+
+
+def test_polling_slows_down_when_idle_and_wakes_on_notify(outbox):
+    """O9: the writer pays no NOTIFY; an idle relay polls rarely, and a wake-up after commit reaches it at once."""
+    topic = outbox.topic()
+    with outbox.relay(pipeline__poll_max="20s", pipeline__poll_min="10s") as relay:
+        outbox.publish(topic, "a", "first")
+        wait_until(lambda: outbox.outstanding() == 0 or not outbox.execute("NOTIFY concordat_outbox"), "first")
+        polls = relay.metric("polls_total")
+        started = time.monotonic()
+        outbox.publish(topic, "a", "second")
+        outbox.execute("NOTIFY concordat_outbox")
+        outbox.wait_empty(seconds=5)
+        assert time.monotonic() - started < 5
+        assert relay.metric("polls_total") - polls <= 5
+    with outbox.relay() as relay:
+        relay.wait_ready()
+        polls = relay.metric("polls_total")
+        started = time.monotonic()
+        wait_until(lambda: time.monotonic() - started > 1.5, "idle")
+        assert relay.metric("polls_total") - polls <= 45, "an idle relay polls every 50 ms"
+
+
+def test_poll_stays_cheap_over_dead_rows_that_vacuum_cannot_remove(outbox):
+    """O10: a pinned snapshot keeps dead rows; the poll must not walk over them every time."""
+    topic = outbox.topic()
+    with outbox.connect(autocommit=False) as pin:
+        pin.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        pin.execute("SELECT pg_current_xact_id()")
+        with outbox.relay(pipeline__sweep_interval="1h") as relay:
+            outbox.publish_many(topic, 100_000)
+            outbox.wait_empty(seconds=60)
+            outbox.publish_many(topic, 10, start=100_000)
+            outbox.wait_empty()
+            polls = []
+            last = relay.metric("polls_total")
+            while len(polls) < 25:
+                now = wait_until(lambda seen=last: relay.metrics(), "metrics")
+                if now["concordat_outbox_polls_total"] > last:
+                    last = now["concordat_outbox_polls_total"]
+                    polls.append(now["concordat_outbox_last_poll_seconds"])
+            plan = "\n".join(line for (line,) in outbox.execute(
+                "SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off; "
+                "EXPLAIN (ANALYZE) SELECT id FROM concordat_outbox WHERE bucket = ANY "
+                "(ARRAY(SELECT generate_series(0, 63)::smallint)) AND id > 0"))
+            whole = float(re.search(r"Execution Time: ([\d.]+) ms", plan).group(1)) / 1000
+            assert statistics.median(polls) < 0.005
+            assert statistics.median(polls) < whole / 4, "the poll walks over the dead rows"
+
+
+def murmur2(data):
+    """Kafka's hash of keys, as its Java client computes it."""
+    mask, m = 0xFFFFFFFF, 0x5BD1E995
+    value = 0x9747B28C ^ len(data)
+    whole = len(data) // 4 * 4
+    for at in range(0, whole, 4):
+        k = int.from_bytes(data[at:at + 4], "little") * m & mask
+        k = (k ^ k >> 24) * m & mask
+        value = value * m & mask ^ k
+    rest = data[whole:]
+    if rest:
+        value = (value ^ int.from_bytes(rest, "little")) * m & mask
+    value = (value ^ value >> 13) * m & mask
+    return value ^ value >> 15
+
+
+def test_keys_land_where_the_java_client_puts_them(outbox):
+    """O12: consumers and other producers must agree on the partition of a key."""
+    topic = outbox.topic(partitions=7)
+    with outbox.relay():
+        outbox.publish_many(topic, 300, keys=300)
+        outbox.wait_empty()
+    for record in outbox.records(topic):
+        assert record["partition"] == (murmur2(record["key"].encode()) & 0x7FFFFFFF) % 7
+
+
+def test_sigterm_in_the_middle_of_a_backlog_loses_and_repeats_nothing(outbox):
+    """O13: stop reading, wait for acknowledgements, delete them, release the leases."""
+    topic = outbox.topic()
+    outbox.publish_many(topic, 60_000, keys=100)
+    stops = 0
+    while outbox.outstanding() > 0 and stops < 50:
+        with outbox.relay(pipeline__window_rows=4000) as relay:
+            wait_until(lambda: relay.metric("published_total") > 500 or outbox.outstanding() == 0, relay.log)
+            assert relay.terminate() == 0
+            assert outbox.execute("SELECT count(*) FROM concordat_outbox_lease WHERE owner IS NOT NULL") == [(0,)]
+        stops += 1
+    assert stops >= 2, "the relay was never stopped in the middle"
+    assert_in_order(outbox.records(topic), 60_000)
+
+
+def test_large_payloads_keep_their_place_and_memory_stays_small(outbox):
+    """Payloads above the inline limit are fetched when their turn comes: order holds, memory is bounded."""
+    topic = outbox.topic()
+    with outbox.relay() as relay:
+        outbox.execute(
+            "INSERT INTO concordat_outbox (topic, key, payload) SELECT %s, 'big', "
+            "convert_to(rpad(i || ':', CASE WHEN i %% 3 = 0 THEN 700000 ELSE 20 END, 'x'), 'UTF8') "
+            "FROM generate_series(1, 150) i ORDER BY i", (topic,))
+        outbox.wait_empty()
+        assert relay.memory_bytes() < 128 * 1024 * 1024
+    values = values_by_key(outbox.records(topic))["big"]
+    assert [int(value.split(":")[0]) for value in values] == list(range(1, 151))
