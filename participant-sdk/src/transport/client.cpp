@@ -41,6 +41,7 @@ struct Client::State {
             shards.push_back(
                 std::make_shared<detail::ClientShard>(shared, threads.loop(index), index, count));
         }
+        shared->running_shards = count;
     }
 
     IoThreads& threads;

@@ -46,7 +46,14 @@ void ClientShared::connection_gone() {
 
 void ClientShared::wait_until_quiet() {
     std::unique_lock lock(mutex);
-    quiet.wait(lock, [this] { return in_flight == 0 && connections_open == 0; });
+    quiet.wait(lock,
+               [this] { return in_flight == 0 && connections_open == 0 && running_shards == 0; });
+}
+
+void ClientShared::shard_stopped() {
+    const std::lock_guard lock(mutex);
+    --running_shards;
+    quiet.notify_all();
 }
 
 // ---- one origin ----
@@ -360,6 +367,7 @@ void ClientShard::stop() {
     for (const auto& [origin, pool] : pools) {
         pool->cancel();
     }
+    shared_->shard_stopped();
 }
 
 } // namespace concordat::transport::detail

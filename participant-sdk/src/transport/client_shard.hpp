@@ -37,6 +37,8 @@ struct ClientShared {
     // Runs the callback. Not inside send().
     void complete(Client::Callback callback, Client::Result result);
     void connection_gone();
+    void shard_stopped();
+    // Until no request is outstanding, no connection open and no shard still to be stopped.
     void wait_until_quiet();
 
     const ClientOptions options;
@@ -52,6 +54,7 @@ struct ClientShared {
 
     std::mutex mutex;
     std::condition_variable quiet;
+    std::size_t running_shards = 0; // under the mutex
 };
 
 // A connection, seen from its pool.

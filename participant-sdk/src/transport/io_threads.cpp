@@ -209,8 +209,8 @@ void IoThreads::stop() {
         thread.join();
     }
     for (const auto& loop : state_->loops) {
-        loop->mailbox()->close();
         loop->deadlines().end();
+        loop->mailbox()->close();
     }
 }
 
