@@ -121,7 +121,7 @@ int run(const Options& options, const Service& service) {
         return fail(error.what());
     }
     auto resource = concordat::PostgresResource::open(
-        {.url = options.database, .max_connections = options.workers + 2}, service.work);
+        {.url = options.database, .max_connections = 2 * options.workers + 2}, service.work);
     if (!resource) {
         return fail(resource.error().detail);
     }

@@ -58,9 +58,15 @@ struct RecoveryOptions {
 };
 
 struct ParticipantOptions {
-    std::size_t workers = 8;                    ///< threads that may block in the resource
-    std::size_t max_queued = 1024;              ///< operations that wait for a worker; beyond: 503
+    /// Threads for prepare. They may wait for locks that prepared branches hold, so commit and
+    /// abort, which release those locks, have `workers` / 2 + 1 threads of their own.
+    std::size_t workers = 8;
+    std::size_t max_queued = 1024; ///< operations of either kind that wait; beyond: 503
     std::chrono::milliseconds retry_after{100}; ///< told with a 503
+    /// A batch is answered after this time at the latest. Operations that still run (a prepare may
+    /// wait for a lock that another branch of the same batch holds) are answered with "later" and
+    /// go on; their repetition finds the result.
+    std::chrono::milliseconds batch_patience{20};
     RecoveryOptions recovery;
     /// Called from the SDK's threads; must not block long. What it throws is dropped.
     std::function<void(const Alarm&)> on_alarm;
@@ -109,7 +115,7 @@ public:
     void start_recovery();
     /// One look now, on the calling thread; returns how many branches it ended.
     std::size_t recover_now();
-    /// Ends recovery, answers what is queued with 503 and joins the workers. Idempotent.
+    /// Ends recovery, runs what is queued to its end and joins the workers. Idempotent.
     void stop();
 
     [[nodiscard]] ParticipantFigures figures() const;

@@ -36,8 +36,9 @@ namespace concordat {
 enum class Isolation : std::uint8_t { read_committed, repeatable_read, serializable };
 
 struct PostgresOptions {
-    std::string url;                  ///< libpq connection string or URL
-    std::size_t max_connections = 16; ///< of this pool; at least the participant's workers
+    std::string url; ///< libpq connection string or URL
+    /// Of this pool. Twice the participant's workers and two more serve all its threads at once.
+    std::size_t max_connections = 18;
     std::chrono::milliseconds connect_timeout{5000};
     std::chrono::milliseconds acquire_timeout{5000}; ///< waiting for a free connection
     std::chrono::milliseconds lock_timeout{5000};    ///< of the service's statements in prepare

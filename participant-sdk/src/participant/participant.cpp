@@ -1,3 +1,4 @@
+#include "participant-sdk/src/participant/batch.hpp"
 #include "participant-sdk/src/participant/branch_routes.hpp"
 #include "participant-sdk/src/participant/counters.hpp"
 #include "participant-sdk/src/participant/delivery.hpp"
@@ -104,7 +105,9 @@ public:
           outbound_(participant::make_http_outbound()),
           recovery_(*resource_, delivery_, *outbound_, counters_, options_.recovery,
                     [this](const Alarm& alarm) { raise(alarm); }),
-          workers_("branch", std::max<std::size_t>(1, options_.workers), options_.max_queued) {}
+          preparers_("prepare", std::max<std::size_t>(1, options_.workers), options_.max_queued),
+          finishers_("finish", options_.workers / 2 + 1, options_.max_queued),
+          patience_(options_.batch_patience) {}
 
     using Answer = std::function<void(HttpResponse)>;
 
@@ -126,19 +129,20 @@ public:
             run_operation(*route, request, std::move(answer));
             return;
         case BranchRoute::Kind::batch:
-            run_batch(request, answer);
+            run_batch(request, std::move(answer));
             return;
         case BranchRoute::Kind::promise:
         case BranchRoute::Kind::accept:
             run_ballot(*route, request, std::move(answer));
             return;
         case BranchRoute::Kind::status:
-            submit(answer, [this, answer, key = *route->key,
-                            capability = std::string(header_of(request, wire::capability_header))] {
-                const auto status = delivery_.status(key, capability);
-                answer(status ? response_of(200, wire::encode(*status))
-                              : response_of(status.error()));
-            });
+            submit(finishers_, answer,
+                   [this, answer, key = *route->key,
+                    capability = std::string(header_of(request, wire::capability_header))] {
+                       const auto status = delivery_.status(key, capability);
+                       answer(status ? response_of(200, wire::encode(*status))
+                                     : response_of(status.error()));
+                   });
             return;
         }
     }
@@ -166,7 +170,9 @@ public:
         if (recovery_thread_.joinable()) {
             recovery_thread_.join();
         }
-        workers_.stop();
+        preparers_.stop();
+        finishers_.stop();
+        patience_.stop();
     }
 
     [[nodiscard]] ParticipantFigures figures() const {
@@ -188,7 +194,7 @@ public:
         figures.recovered_by_ballot = counters_.recovered_by_ballot;
         figures.in_doubt = counters_.in_doubt;
         figures.oldest_in_doubt = std::chrono::milliseconds(counters_.oldest_in_doubt_ms);
-        figures.queued = workers_.queued();
+        figures.queued = preparers_.queued() + finishers_.queued();
         return figures;
     }
 
@@ -205,8 +211,8 @@ private:
     }
 
     template <class Task>
-    void submit(const Answer& answer, Task task) {
-        if (!workers_.submit(std::move(task))) {
+    void submit(participant::WorkerPool& pool, const Answer& answer, Task task) {
+        if (!pool.submit(std::move(task))) {
             answer(response_of(overloaded()));
         }
     }
@@ -220,9 +226,10 @@ private:
             answer(invalid_request(order.error()));
             return;
         }
-        submit(answer, [this, answer, order = std::move(*order)]() mutable {
-            answer(response_of(delivery_.run(std::move(order))));
-        });
+        submit(pool_for(order->operation), answer,
+               [this, answer, order = std::move(*order)]() mutable {
+                   answer(response_of(delivery_.run(std::move(order))));
+               });
     }
 
     void run_ballot(const BranchRoute& route, const HttpRequest& request, Answer answer) {
@@ -236,45 +243,48 @@ private:
             answer(invalid_request(ballot.error()));
             return;
         }
-        submit(answer, [this, answer, ballot = std::move(*ballot)] {
+        submit(finishers_, answer, [this, answer, ballot = std::move(*ballot)] {
             const wire::BallotAnswer result = delivery_.run(ballot);
             answer(response_of(result.status, wire::encode(result)));
         });
     }
 
-    // The operations of a batch run side by side; the last one to end sends the answer.
-    void run_batch(const HttpRequest& request, const Answer& answer) {
+    void run_batch(const HttpRequest& request, Answer answer) {
         auto orders = wire::decode_request_batch(request.body);
         if (!orders) {
             answer(invalid_request(orders.error()));
             return;
         }
-        struct Batch {
-            std::vector<wire::BranchAnswer> answers;
-            std::atomic<std::size_t> open{0};
-            Answer answer;
-        };
-        auto batch = std::make_shared<Batch>();
-        batch->answers.resize(orders->size());
-        batch->open = orders->size() + 1;
-        batch->answer = answer;
-        const auto ended = [](Batch& done) {
-            if (done.open.fetch_sub(1) == 1) {
-                done.answer(response_of(200, wire::encode_batch(done.answers)));
-            }
-        };
+        const auto batch = std::make_shared<participant::PendingBatch>(
+            orders->size(), still_running(), [answer = std::move(answer)](std::string body) {
+                answer(response_of(200, std::move(body)));
+            });
         for (std::size_t index = 0; index < orders->size(); ++index) {
-            const bool queued = workers_.submit(
-                [this, batch, index, ended, order = std::move((*orders)[index])]() mutable {
-                    batch->answers[index] = delivery_.run(std::move(order));
-                    ended(*batch);
+            participant::WorkerPool& pool = pool_for((*orders)[index].operation);
+            const bool queued =
+                pool.submit([this, batch, index, order = std::move((*orders)[index])]() mutable {
+                    batch->set(index, delivery_.run(std::move(order)));
                 });
             if (!queued) {
-                batch->answers[index] = overloaded();
-                ended(*batch);
+                batch->set(index, overloaded());
             }
         }
-        ended(*batch);
+        patience_.watch(batch);
+    }
+
+    [[nodiscard]] wire::BranchAnswer still_running() const {
+        wire::BranchAnswer answer;
+        answer.status = 503;
+        answer.reason = "still running";
+        answer.retry_after = options_.retry_after;
+        return answer;
+    }
+
+    [[nodiscard]] participant::WorkerPool& pool_for(wire::Operation operation) noexcept {
+        return operation == wire::Operation::prepare ||
+                       operation == wire::Operation::commit_one_phase
+                   ? preparers_
+                   : finishers_;
     }
 
     void recover(const std::stop_token& stop) {
@@ -312,7 +322,9 @@ private:
     std::mutex mutex_;
     std::condition_variable wake_;
     bool stopped_ = false;
-    participant::WorkerPool workers_;
+    participant::WorkerPool preparers_;
+    participant::WorkerPool finishers_;
+    participant::BatchPatience patience_;
     std::jthread recovery_thread_;
 };
 
