@@ -1,7 +1,6 @@
 # Debian packages, made by `cpack --config build/release/CPackConfig.cmake`:
 #
-#   concordatd             the coordinator node with its systemd unit
-#   concordat-cli          the operator's command line
+#   concordatd             the coordinator node with its systemd unit, and the operator's command line
 #   concordat-relay        the outbox relay
 #   concordat-sdk-dev      libraries, headers and CMake package of the participant SDK, and its migrations
 
@@ -23,14 +22,13 @@ set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_PACKAGE_DIRECTORY "${PROJECT_BINARY_DIR}/packages")
 set(CPACK_STRIP_FILES ON)
 set(CPACK_COMPONENTS_GROUPING IGNORE)
-set(CPACK_COMPONENTS_ALL daemon cli relay sdk)
+set(CPACK_COMPONENTS_ALL daemon relay sdk)
 
 set(CPACK_DEB_COMPONENT_INSTALL ON)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION net)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_DAEMON_PACKAGE_NAME concordatd)
-set(CPACK_DEBIAN_CLI_PACKAGE_NAME concordat-cli)
 set(CPACK_DEBIAN_RELAY_PACKAGE_NAME concordat-relay)
 set(CPACK_DEBIAN_SDK_PACKAGE_NAME concordat-sdk-dev)
 set(CPACK_DEBIAN_SDK_PACKAGE_SECTION libdevel)

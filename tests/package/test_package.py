@@ -72,7 +72,7 @@ def packages(tmp_path_factory) -> dict[str, list[str]]:
 @pytest.mark.parametrize(("package", "file"), [
     ("concordatd", "/usr/bin/concordatd"),
     ("concordatd", "/usr/lib/systemd/system/concordatd.service"),
-    ("concordat-cli", "/usr/bin/concordat"),
+    ("concordatd", "/usr/bin/concordat"),
     ("concordat-relay", "/usr/bin/concordat-relay"),
     ("concordat-sdk-dev", "/usr/include/concordat/participant.hpp"),
 ])
