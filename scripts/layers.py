@@ -196,7 +196,9 @@ def fault() -> Result:
 def package() -> Result:
     if not build("release", ["all"]):
         return Result().broken("the build of the programs failed")
-    return run_pytest("package", timeout_seconds=600)
+    result = run_pytest("package", timeout_seconds=600)
+    result.add(run_pytest("helm", timeout_seconds=60))
+    return result
 
 
 def sanitized() -> Result:
