@@ -2,6 +2,7 @@
 // request.
 
 #include <concordat/client.hpp>
+#include <concordat/inbox.hpp>
 #include <concordat/outbox.hpp>
 #include <concordat/participant.hpp>
 #include <concordat/postgres.hpp>
@@ -70,12 +71,20 @@ bool postgres_reports_an_unreachable_database() {
     return !opened || fail("port 1 answered");
 }
 
+bool inbox_refuses_a_consumer_without_a_name() {
+    const auto created = concordat::inbox::Consumer::create(
+        {},
+        [](pqxx::transaction_base&, const concordat::inbox::Record&)
+            -> std::expected<void, concordat::inbox::HandlerError> { return {}; });
+    return !created || fail("a consumer needs a name");
+}
+
 } // namespace
 
 int main() {
     const bool linked = &concordat::outbox::publish != nullptr;
     if (!linked || !participant_serves() || !client_reports_an_unreachable_coordinator() ||
-        !postgres_reports_an_unreachable_database()) {
+        !postgres_reports_an_unreachable_database() || !inbox_refuses_a_consumer_without_a_name()) {
         return 1;
     }
     std::puts("ready");
