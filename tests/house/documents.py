@@ -54,6 +54,18 @@ def links_lead_somewhere(tree: SourceTree) -> list[Violation]:
     return found
 
 
+def documents_named_in_code_exist(tree: SourceTree) -> list[Violation]:
+    """A header that says 'see docs/x.md' must not send anybody nowhere."""
+    found = []
+    for path, text in tree.below("", suffixes=(".cpp", ".hpp", ".py", ".yaml", ".proto", ".sql")).items():
+        if path.startswith("tests/house/"):
+            continue
+        for match in re.finditer(r"\bdocs/[\w./-]+\.(?:md|yaml)\b", text):
+            if match[0] not in tree.files:
+                found.append(Violation(path, line_of(text, match.start()), f"{match[0]} does not exist"))
+    return found
+
+
 def metrics_are_documented(tree: SourceTree) -> list[Violation]:
     """Every metric in the source has a line in the reference, and the reference names no other."""
     documented = {
@@ -117,6 +129,7 @@ CHECKS = {
     readme_is_short: [{}, {"README.md": "x\n" * 151}],
     changelog_has_unreleased_section: [{}, {"CHANGELOG.md": "# Changelog\n"}],
     links_lead_somewhere: [{"docs/a.md": "[b](b.md)\n"}, {"docs/a/b.md": "[b](../../c/)\n"}],
+    documents_named_in_code_exist: [{"coordinator/core/a.hpp": "// see docs/gone.md\n"}],
     metrics_are_documented: [
         {"coordinator/app/a.cpp": 'f("concordat_x_total");\n'},
         {"coordinator/app/metrics.cpp": 'f("concordat_serving");\n'},
