@@ -172,6 +172,7 @@ private:
     void step_append_entries(Peer from, AppendEntries part, Obligations& out);
     void step_install_snapshot(Peer from, InstallSnapshot message, Obligations& out);
     void skip_compacted_entries(AppendEntries& message) const;
+    void disarm_stale_rejection(Peer from, AppendEntriesResult& result) const;
     [[nodiscard]] const char* objection(const Message& message) const;
     [[nodiscard]] const char* objection(const AppendEntries& message) const;
     void collect(std::vector<Entry>&& offered, Obligations& out);

@@ -26,6 +26,9 @@ Obligations Consensus::receive(Milliseconds now, Message message) {
         step_install_snapshot(message.from, std::move(*install), out);
         return out;
     }
+    if (auto* result = std::get_if<AppendEntriesResult>(&message.body)) {
+        disarm_stale_rejection(message.from, *result);
+    }
     const std::string address = std::to_string(message.from);
     raft_message native{};
     native.server_id = message.from;
@@ -127,6 +130,17 @@ const char* Consensus::objection(const AppendEntries& message) const {
     return nullptr;
 }
 
+/// A rejection that was overtaken by progress makes the core step back behind what the peer is
+/// known to have, from where it never sends entries again. It stays a sign of life.
+void Consensus::disarm_stale_rejection(Peer from, AppendEntriesResult& result) const {
+    raft_index match = 0;
+    if (result.rejected > 0 && raft_match_index(&engine_->core, from, &match) == 0 &&
+        result.rejected <= match) {
+        result.rejected = 0;
+        result.last_log_index = 0;
+    }
+}
+
 /// The core compares terms only where it still has them: entries before its oldest one look new to
 /// it and would be appended at the wrong place. What is committed here is equal in the log of
 /// every leader of this or a later term, so such a message may start at the commit index instead.
@@ -166,7 +180,10 @@ void Consensus::step_append_entries(Peer from, AppendEntries message, Obligation
         native.append_entries.term = message.term;
         native.append_entries.prev_log_index = message.previous_index;
         native.append_entries.prev_log_term = message.previous_term;
-        native.append_entries.leader_commit = message.leader_commit;
+        // The core would take its commit index back to the end of an old message that carries a
+        // newer commit index of the leader.
+        const Index last = message.previous_index + part.size();
+        native.append_entries.leader_commit = last <= commit_index() ? 0 : message.leader_commit;
         std::vector<raft_entry> entries;
         entries.reserve(part.size());
         if (!part.empty()) {
