@@ -24,6 +24,11 @@ _BATCH = re.compile(r"^/(?P<name>[a-z0-9-]+)/v1/branches:batch$")
 HOLD_SECONDS = 120
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 512  # a leader connects for all its transactions at once
+
+
 class Witness:
     """Participants `names`; base_url(name) is what the coordinator calls."""
 
@@ -36,8 +41,7 @@ class Witness:
         self._epochs: dict[str, int] = {}
         self._released = threading.Event()
         self._released.set()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_for(self))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), _handler_for(self))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
 

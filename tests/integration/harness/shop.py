@@ -5,7 +5,7 @@ the books: what invariants I1, I2, I3, I5 and I6 of the commit protocol mean in 
 Why here: the demo, the order tests and the fault tests must agree on what "balanced" means.
 
 Books that balance:
-  * stock now + quantities of all orders == stock at the start, article by article
+  * stock now + quantities of all orders == stock at the start, sku by sku
   * balance now + totals of all orders == balance at the start, customer by customer
   * the orders that are there are exactly those that clients were told committed
   * no prepared transaction is left in either database
@@ -21,10 +21,9 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg
 from postgres import PostgresCluster
 from stack import (
-    Answer, Cluster, Program, StackFailure, call, free_ports, program, register_participant, wait_until)
+    Answer, Cluster, Program, StackFailure, call, free_ports, program, wait_until)
 
 GIVE_UP_SECONDS = 120
 
@@ -33,7 +32,7 @@ GIVE_UP_SECONDS = 120
 class Order:
     order_id: str
     customer: str
-    article: str
+    sku: str
     quantity: int
     unit_price: int = 10
 
@@ -45,8 +44,10 @@ class Order:
 class Shop:
     """Both services and what they should hold. start() needs a cluster that runs."""
 
-    ORDERS = "orders"
+    ORDERS = "orders"  # databases
     INVENTORY = "inventory"
+    ORDER_PARTICIPANT = "order"  # names under which the services register themselves
+    INVENTORY_PARTICIPANT = "inventory"
 
     def __init__(self, cluster: Cluster, postgres: PostgresCluster, folder: Path, keep: bool = False) -> None:
         self.cluster = cluster
@@ -63,6 +64,7 @@ class Shop:
         command = [program(binary), "--listen", f"127.0.0.1:{port}", "--database", self.postgres.url(database)]
         for url in self.cluster.urls:
             command += ["--coordinator", url]
+        command += ["--recovery-interval-ms", 200, "--recovery-grace-ms", 1000]
         return Program(binary, command, folder / f"{binary}.log", keep)
 
     @property
@@ -77,8 +79,11 @@ class Shop:
         for service in self.services:
             service.start()
         self.wait_until_ready()
-        register_participant(self.cluster, self.ORDERS, self.orders_url)
-        register_participant(self.cluster, self.INVENTORY, self.inventory_url)
+        wait_until(self._both_are_registered, "both services have registered themselves", explain=self.log_tails)
+
+    def _both_are_registered(self) -> bool:
+        return all(call("GET", f"{self.cluster.nodes[0].url}/v1/participants/{name}").status == 200
+                   for name in (self.ORDER_PARTICIPANT, self.INVENTORY_PARTICIPANT))
 
     def wait_until_ready(self) -> None:
         self.orders.wait_for_url(f"{self.orders_url}/readyz")
@@ -100,26 +105,34 @@ class Shop:
     # ------------------------------------------------------------------------------------------- filling
 
     def fill(self, stock: dict[str, int], balances: dict[str, int]) -> None:
-        """Puts goods on the shelves and money on the accounts."""
-        with psycopg.connect(self.postgres.url(self.INVENTORY), autocommit=True) as connection:
-            for article, units in stock.items():
-                connection.execute("INSERT INTO stock (article, units) VALUES (%s, %s)", (article, units))
-        with psycopg.connect(self.postgres.url(self.ORDERS), autocommit=True) as connection:
-            for customer, money in balances.items():
-                connection.execute("INSERT INTO accounts (customer, balance) VALUES (%s, %s)", (customer, money))
+        """Puts goods on the shelves and money on the accounts, through the services."""
+        for sku, quantity in stock.items():
+            self._put(f"{self.inventory_url}/stock/{sku}", {"quantity": quantity})
+        for customer, balance in balances.items():
+            self._put(f"{self.orders_url}/balances/{customer}", {"balance": balance})
         self.stock_at_start.update(stock)
         self.balance_at_start.update(balances)
+
+    def _put(self, url: str, body: dict) -> None:
+        answer = call("PUT", url, body)
+        if answer.status != 200:
+            raise StackFailure(f"PUT {url}: {answer}\n{self.log_tails()}")
 
     # ------------------------------------------------------------------------------------------- ordering
 
     def transaction(self, order: Order) -> dict:
-        """The transaction that the order service itself submits for an order."""
+        """The transaction that the order service itself submits for an order; its xid is the order's id."""
+        goods = {"sku": order.sku, "quantity": order.quantity}
         return {"branches": [
-            {"participant": self.INVENTORY, "payload": {"article": order.article, "quantity": order.quantity}},
-            {"participant": self.ORDERS, "payload": {
-                "order_id": order.order_id, "customer": order.customer, "article": order.article,
-                "quantity": order.quantity, "amount": order.amount}},
+            {"participant": self.ORDER_PARTICIPANT,
+             "payload": {"customer": order.customer, **goods, "amount": order.amount}},
+            {"participant": self.INVENTORY_PARTICIPANT, "payload": goods},
         ]}
+
+    def place(self, order: Order) -> Answer:
+        """The same through the order service's own API, which makes the id."""
+        return call("POST", f"{self.orders_url}/orders", {
+            "customer": order.customer, "sku": order.sku, "quantity": order.quantity, "amount": order.amount})
 
     def submit_once(self, order: Order, url: str, timeout: float = 30, headers: dict | None = None) -> Answer:
         return call("PUT", f"{url}/v1/transactions/{order.order_id}", self.transaction(order), timeout, headers)
@@ -143,18 +156,15 @@ class Shop:
     # ---------------------------------------------------------------------------------------------- books
 
     def stock(self) -> dict[str, int]:
-        return dict(self.postgres.execute(self.INVENTORY, "SELECT article, units FROM stock"))
+        return dict(self.postgres.execute(self.INVENTORY, "SELECT sku, quantity FROM stock"))
 
     def balances(self) -> dict[str, int]:
-        return {name: int(money) for name, money in
-                self.postgres.execute(self.ORDERS, "SELECT customer, balance FROM accounts")}
+        return dict(self.postgres.execute(self.ORDERS, "SELECT customer, balance FROM customer_balance"))
 
     def orders_placed(self) -> dict[str, tuple[str, str, int, int]]:
-        """order id -> (customer, article, quantity, amount)"""
-        rows = self.postgres.execute(
-            self.ORDERS, "SELECT order_id, customer, article, quantity, amount FROM orders")
-        return {order_id: (customer, article, quantity, int(amount))
-                for order_id, customer, article, quantity, amount in rows}
+        """order id -> (customer, sku, quantity, amount)"""
+        rows = self.postgres.execute(self.ORDERS, "SELECT id, customer, sku, quantity, amount FROM customer_order")
+        return {order_id: tuple(details) for order_id, *details in rows}
 
     def wait_until_settled(self) -> None:
         """Until no branch is prepared any more (I5, I9)."""
@@ -165,14 +175,13 @@ class Shop:
         """What is wrong with the books, a sentence each; call when settled."""
         placed = self.orders_placed()
         sold, paid = Counter(), Counter()
-        for customer, article, quantity, amount in placed.values():
-            sold[article] += quantity
+        for customer, sku, quantity, amount in placed.values():
+            sold[sku] += quantity
             paid[customer] += amount
         wrong = []
-        for article, units in self.stock().items():
-            if units + sold[article] != self.stock_at_start[article]:
-                wrong.append(f"{article}: {units} on the shelf + {sold[article]} sold "
-                             f"is not {self.stock_at_start[article]}")
+        for sku, units in self.stock().items():
+            if units + sold[sku] != self.stock_at_start[sku]:
+                wrong.append(f"{sku}: {units} on the shelf + {sold[sku]} sold is not {self.stock_at_start[sku]}")
         for customer, money in self.balances().items():
             if money + paid[customer] != self.balance_at_start[customer]:
                 wrong.append(f"{customer}: {money} left + {paid[customer]} spent "
