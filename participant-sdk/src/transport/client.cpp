@@ -32,11 +32,19 @@ std::string_view name(TransportError::Kind kind) noexcept {
 }
 
 struct Client::State {
+    // An origin without a single connection could never be served.
+    static ClientOptions with_a_connection(ClientOptions options) {
+        options.max_connections_per_origin =
+            std::max<std::size_t>(options.max_connections_per_origin, 1);
+        return options;
+    }
+
     State(IoThreads& io_threads, ClientOptions options)
-        : threads(io_threads), shared(std::make_shared<detail::ClientShared>(std::move(options))) {
+        : threads(io_threads),
+          shared(std::make_shared<detail::ClientShared>(with_a_connection(std::move(options)))) {
         // No more shards than connections: each must be able to open one.
         const std::size_t count =
-            std::clamp<std::size_t>(shared->options.max_connections_per_origin, 1, threads.size());
+            std::min(shared->options.max_connections_per_origin, threads.size());
         for (std::size_t index = 0; index < count; ++index) {
             shards.push_back(
                 std::make_shared<detail::ClientShard>(shared, threads.loop(index), index, count));

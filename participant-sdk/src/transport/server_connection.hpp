@@ -20,6 +20,7 @@
 #include <array>
 #include <atomic>
 #include <optional>
+#include <utility>
 
 namespace concordat::transport::detail {
 
@@ -126,6 +127,23 @@ private:
     std::size_t out_sent_ = 0; // of both together
     std::shared_ptr<StreamState> event_stream_;
 };
+
+template <class Stream>
+template <class Function>
+void ServerConnection<Stream>::dispatch(Function function) {
+    if (closed_) {
+        return;
+    }
+    if (on_loop()) {
+        function(*this);
+        return;
+    }
+    mailbox_->post([self = this->shared_from_this(), function = std::move(function)]() mutable {
+        if (self->state_ != State::closed) {
+            function(*self);
+        }
+    });
+}
 
 extern template class ServerConnection<Socket>;
 
