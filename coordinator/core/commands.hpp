@@ -116,6 +116,7 @@ struct OperatorAction {
     std::string object;
     std::string why;
     WallTime at;
+    bool operator==(const OperatorAction&) const = default;
 };
 
 using Command = std::variant<Begin, Enlist, Precommit, Decide, End, LeaderEpoch, ReadBarrier,

@@ -86,10 +86,17 @@ private:
     };
     using TurnWaiters = std::vector<TurnWaiter>;
 
+    /// An entry that was appended and is not applied yet.
+    struct Turn {
+        TurnWaiters waiters;
+        std::shared_ptr<const Command> first_if_rare; ///< tells it from the shell's audit entries
+    };
+
     // ---- transaction_coordinator.cpp
     void fire(const TimerEvent& event);
     void apply_one(LogIndex index, Command&& command);
     void react(std::size_t alternative, const Applied& effect);
+    [[nodiscard]] bool is_from_shell(const std::vector<Command>& commands) const;
     void settle_turn();
     void flush_lazy_ends();
     void take_append(Actions& actions);
@@ -250,8 +257,8 @@ private:
     std::vector<VolatileTransaction*> lazy_ends_;
     Instant lazy_ends_since_{};
     bool barrier_needed_ = false;
-    TurnWaiters turn_waiters_;      ///< of the entry being collected
-    std::deque<TurnWaiters> turns_; ///< of appended entries of this leadership, oldest first
+    TurnWaiters turn_waiters_; ///< of the entry being collected
+    std::deque<Turn> turns_;   ///< appended entries of this leadership, oldest first
     std::size_t turn_waiters_total_ = 0;
     std::vector<std::pair<RequestToken, Reply>> replies_;
 

@@ -183,6 +183,8 @@ void TransactionCoordinator::Impl::on_decided(VolatileTransaction& transaction,
                                               const TransactionRecord& record) {
     const Decide& decision = *record.decision;
     const bool commit = decision.outcome == Outcome::committed;
+    // END stands right behind the decision: clients see the finished transaction.
+    const bool ends_at_once = transaction.end_proposed;
     timers_.cancel(transaction.deadline_timer);
     transaction.stage = Stage::delivering;
     transaction.decision_proposed = true;
@@ -226,7 +228,9 @@ void TransactionCoordinator::Impl::on_decided(VolatileTransaction& transaction,
             timers_.add(now_ + options_.attention_after,
                         {TimerEvent::Kind::deadline, BranchNumber{}, &transaction, RequestToken{}});
     }
-    settle_waiters(transaction);
+    if (!ends_at_once) {
+        settle_waiters(transaction);
+    }
 }
 
 void TransactionCoordinator::Impl::delivery_answered(VolatileTransaction& transaction,

@@ -116,8 +116,8 @@ void TransactionCoordinator::Impl::answer_waiters_on_loss() {
             }
         }
     };
-    for (const TurnWaiters& waiters : turns_) {
-        answer_turn(waiters, true);
+    for (const Turn& turn : turns_) {
+        answer_turn(turn.waiters, true);
     }
     answer_turn(turn_waiters_, false);
 }
@@ -196,7 +196,7 @@ void TransactionCoordinator::Impl::append_failed(bool leadership_lost) {
         propose(std::move(later[i]), std::move(later_origins[i]));
     }
     CONCORDAT_ASSERT(!turns_.empty());
-    TurnWaiters waiters = std::move(turns_.back());
+    TurnWaiters waiters = std::move(turns_.back().waiters);
     turns_.pop_back();
     std::move(turn_waiters_.begin(), turn_waiters_.end(), std::back_inserter(waiters));
     turn_waiters_ = std::move(waiters);

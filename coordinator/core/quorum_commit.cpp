@@ -35,6 +35,7 @@ void TransactionCoordinator::Impl::pre_commit_answered(VolatileTransaction& tran
     } else if (const auto* refused = std::get_if<CallResult::Refused>(&result.answer)) {
         // Something higher than ballot 0 was promised: the participants are deciding by themselves.
         note(transaction, EventKind::superseded, &branch, refused->reason);
+        transaction.superseded = true;
         branch.operation = Operation::learn;
         branch.tries = 0;
         call_again_later(transaction, branch, result);

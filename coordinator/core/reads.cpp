@@ -106,6 +106,11 @@ void TransactionCoordinator::Impl::inquire(RequestToken token, const InquiryRequ
     if (VolatileTransaction* transaction = find_known(request.xid)) {
         if (!transaction->is_live()) {
             reply(token, InquiryReply{request.xid, transaction->proposed_outcome});
+        } else if (transaction->superseded && !transaction->decision_proposed) {
+            // A ballot among participants stands in the way of ballot 0: they must finish it, and
+            // do so when no coordinator answers them. What they decide is learnt (Q9).
+            reply(token, Rejected{RejectCode::overloaded, "the participants are deciding",
+                                  request.xid, election_retry_after, std::nullopt});
         } else if (now_ >= transaction->deadline && may_abort(*transaction)) {
             deadline_passed(*transaction);
             wait_for_turn(token, TurnWaiter::Kind::inquiry, request.xid);
@@ -321,8 +326,8 @@ void TransactionCoordinator::Impl::forget_request(RequestToken token) {
             waiters, [token](const TurnWaiter& waiter) { return waiter.token == token; });
     };
     drop(turn_waiters_);
-    for (TurnWaiters& waiters : turns_) {
-        drop(waiters);
+    for (Turn& turn : turns_) {
+        drop(turn.waiters);
     }
 }
 

@@ -151,13 +151,31 @@ void TransactionCoordinator::Impl::request(RequestToken token, ClientRequest&& r
 
 void TransactionCoordinator::Impl::apply(LogIndex index, std::vector<Command>&& commands) {
     append_held_until_.reset();
+    const bool own = !commands.empty() && !is_from_shell(commands);
     for (Command& command : commands) {
         apply_one(index, std::move(command));
     }
     state_.applied_through(index);
-    if (is_serving() && !commands.empty()) {
+    if (is_serving() && own) {
         settle_turn();
     }
+}
+
+/// The shell appends audit entries of its own (a leadership transfer), always alone in an entry.
+/// Every other entry of this leadership was appended here, in the order of turns_.
+bool TransactionCoordinator::Impl::is_from_shell(const std::vector<Command>& commands) const {
+    if (commands.size() != 1) {
+        return false;
+    }
+    const auto* action = std::get_if<OperatorAction>(&commands.front());
+    if (action == nullptr) {
+        return false;
+    }
+    if (turns_.empty() || turns_.front().first_if_rare == nullptr) {
+        return true;
+    }
+    const auto* expected = std::get_if<OperatorAction>(turns_.front().first_if_rare.get());
+    return expected == nullptr || *expected != *action;
 }
 
 void TransactionCoordinator::Impl::apply_one(LogIndex index, Command&& command) {
@@ -206,7 +224,7 @@ void TransactionCoordinator::Impl::react(std::size_t alternative, const Applied&
 /// The oldest entry of this leadership that was in flight is applied now.
 void TransactionCoordinator::Impl::settle_turn() {
     CONCORDAT_ASSERT(!turns_.empty());
-    TurnWaiters waiters = std::move(turns_.front());
+    TurnWaiters waiters = std::move(turns_.front().waiters);
     turns_.pop_front();
     turn_waiters_total_ -= waiters.size();
     for (TurnWaiter& waiter : waiters) {
@@ -292,7 +310,7 @@ void TransactionCoordinator::Impl::take_append(Actions& actions) {
         append_.clear();
         taken_origins_.swap(append_origins_);
         append_cost_bytes_ = 0;
-        turns_.push_back(std::move(turn_waiters_));
+        turns_.push_back({std::move(turn_waiters_), taken_origins_.front().copy});
         turn_waiters_.clear();
     } else {
         // Waiters stay: whatever they wait for is not later than the last part of the turn.
@@ -305,7 +323,7 @@ void TransactionCoordinator::Impl::take_append(Actions& actions) {
         for (const Command& command : append_) {
             append_cost_bytes_ += cost_of(command);
         }
-        turns_.emplace_back();
+        turns_.push_back({{}, taken_origins_.front().copy});
     }
     for (const Origin& origin : taken_origins_) {
         if (origin.kind == Origin::Kind::begin) {

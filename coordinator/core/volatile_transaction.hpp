@@ -98,6 +98,7 @@ struct VolatileTransaction {
     bool begun = false;              ///< BEGIN is applied
     bool one_phase_sent = false;     ///< the participant may have committed by itself
     bool precommit_proposed = false; ///< from now on no unilateral abort
+    bool superseded = false;         ///< quorum 3PC: a participant promised more than ballot 0
     bool decision_proposed = false;
     bool decision_taken = false; ///< the decision has been handed to the log
     bool end_proposed = false;

@@ -67,6 +67,13 @@ void TransactionCoordinator::Impl::prepare_answered(VolatileTransaction& transac
 void TransactionCoordinator::Impl::voted(VolatileTransaction& transaction, VolatileBranch& branch,
                                          Vote vote, std::string reason) {
     branch.last_error.clear();
+    if (vote == Vote::read_only && transaction.protocol == Protocol::three_phase &&
+        transaction.stage == Stage::preparing) {
+        // Who leaves the protocol cannot accept, and would refuse for ever when its peers ask (Q2):
+        // with such a branch a commit could not be safe.
+        vote = Vote::no;
+        reason = "a read-only vote has no place in quorum three-phase commit";
+    }
     switch (vote) {
     case Vote::yes:
         branch.phase = BranchPhase::prepared;
@@ -101,11 +108,7 @@ void TransactionCoordinator::Impl::voted(VolatileTransaction& transaction, Volat
 }
 
 void TransactionCoordinator::Impl::all_votes_are_in(VolatileTransaction& transaction) {
-    bool all_read_only = true;
-    for (const VolatileBranch& branch : transaction.branches) {
-        all_read_only = all_read_only && branch.phase == BranchPhase::read_only;
-    }
-    if (transaction.protocol == Protocol::three_phase && !all_read_only) {
+    if (transaction.protocol == Protocol::three_phase) {
         propose_precommit(transaction);
         return;
     }
