@@ -57,6 +57,20 @@ def wait_for_outcome(url: str, xid: str, wanted: str, cluster: Cluster, stale: b
                explain=cluster.log_tails)
 
 
+def settle(cluster: Cluster, witness) -> None:
+    """I5: every branch learns its outcome. As the SDK does, the witness asks about what nobody tells it: a transaction
+    whose BEGIN never became durable is known to no leader, and only the inquiry makes it aborted for good."""
+
+    def resolved() -> bool:
+        for xid in witness.undecided():
+            answer = call("GET", f"{cluster.nodes[0].url}/v1/inquiry/{xid}", timeout=10)
+            if answer.status == 200 and answer.member("outcome") in ("committed", "aborted"):
+                witness.learn(xid, answer.json["outcome"])
+        return not witness.undecided()
+
+    wait_until(resolved, "no branch is in doubt", explain=lambda: f"{witness.undecided()}\n{cluster.log_tails()}")
+
+
 class Background:
     """A transaction submitted in a thread of its own; result() joins it."""
 

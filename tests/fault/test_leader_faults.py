@@ -1,6 +1,6 @@
 """The leader dies or stops for a while: what was promised holds, what was in flight is finished by the next one."""
 
-from clients import ABORTING, COMMITTING, Background, outcome_at, submit, wait_for_outcome
+from clients import ABORTING, COMMITTING, Background, outcome_at, settle, submit, wait_for_outcome
 from stack import call, metric, wait_until
 
 IN_FLIGHT = 20
@@ -34,7 +34,7 @@ def test_transactions_in_flight_are_decided_when_the_leader_is_killed(make_clust
     another_leader(cluster, leader)
     witness.release()
     assert [client.result() for client in clients] == ["committed"] * IN_FLIGHT
-    wait_until(lambda: not witness.undecided(), "no branch is in doubt", explain=cluster.log_tails)
+    settle(cluster, witness)
     leader.start()
     leader.wait_until_ready()
     for client in clients:
@@ -47,14 +47,14 @@ def test_a_paused_leader_does_no_harm_when_it_wakes_up(make_cluster, witness):
     leader = cluster.wait_for_leader()
     clients = start_in_flight(cluster, witness, "paused", leader)
     leader.pause()
-    successor = another_leader(cluster, leader)
-    assert submit(cluster, "meanwhile", ABORTING, cluster.nodes.index(successor)) == "aborted"
+    another_leader(cluster, leader)
     leader.resume()
     # The held answers now reach both: the old leader, as answers to its own calls, and the new one.
     witness.release()
     outcomes = {client.xid: client.result() for client in clients}
     assert set(outcomes.values()) == {"committed"}
-    wait_until(lambda: not witness.undecided(), "no branch is in doubt", explain=cluster.log_tails)
+    assert submit(cluster, "afterwards", ABORTING, cluster.nodes.index(leader)) == "aborted"
+    settle(cluster, witness)
     wait_until(lambda: metric(leader.url, "concordat_serving") == 0 or leader is cluster.leader(),
                "the old leader knows its place", explain=cluster.log_tails)
     for xid, outcome in outcomes.items():
@@ -104,4 +104,4 @@ def test_no_acknowledged_decision_is_lost_when_all_nodes_are_killed(make_cluster
         wait_for_outcome(cluster.nodes[0].url, xid, outcome, cluster)
     for client in clients:
         assert client.result() in ("committed", "aborted")
-    wait_until(lambda: not witness.undecided(), "no branch is in doubt", explain=cluster.log_tails)
+    settle(cluster, witness)

@@ -3,7 +3,7 @@
 import itertools
 import time
 
-from clients import COMMITTING, Background, submit, submit_once
+from clients import COMMITTING, Background, settle, submit, submit_once
 from stack import call, wait_until
 
 # A refusal may take the leader's own time to notice plus one round on a busy machine.
@@ -42,7 +42,7 @@ def test_new_work_is_refused_fast_when_the_quorum_is_lost(make_cluster, witness)
     cluster.restart_the_dead()
     cluster.wait_for_leader()
     assert submit(cluster, "after", COMMITTING) == "committed"
-    wait_until(lambda: not witness.undecided(), "no branch is in doubt", explain=cluster.log_tails)
+    settle(cluster, witness)
 
 
 def test_a_stale_read_is_still_answered_when_the_quorum_is_lost(make_cluster):

@@ -83,6 +83,13 @@ class Witness:
                 outcomes.setdefault(xid, set()).add(state)
         return sorted(xid for xid, states in outcomes.items() if {"committed", "aborted"} <= states)
 
+    def learn(self, xid: str, outcome: str) -> None:
+        """Ends the prepared branches of a transaction as an inquiry answered."""
+        with self._lock:
+            for key, state in self._branches.items():
+                if key[0] == xid and state == "prepared":
+                    self._branches[key] = outcome
+
     # ------------------------------------------------------------------------------------- operations
 
     def execute(self, xid: str, branch: int, operation: str, body: dict) -> dict:
