@@ -10,14 +10,16 @@
 namespace concordat::relay {
 namespace {
 
-// The first row carries the snapshot (as topic) and the last id drawn (as id), under bucket -1.
-// last_value is looked up after the snapshot was taken, which the cursor allows for.
+// The first row carries, under bucket -1, the snapshot (as topic), the last id drawn (as id) and
+// the distance from the snapshot's xmax to the next transaction number (as payload_bytes): age()
+// counts from there. The latter two are looked up after the snapshot was taken, which the cursor
+// allows for.
 constexpr const char* sql_window =
     "SELECT -1::smallint AS bucket, "
     "(SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM concordat_outbox_id_seq) AS id, "
     "NULL::uuid AS event_id, NULL::timestamptz AS created_at, pg_current_snapshot()::text AS topic,"
     " NULL::bytea AS key, NULL::text AS type, NULL::jsonb AS headers, NULL::bytea AS payload, "
-    "NULL::integer AS payload_bytes "
+    "age(pg_snapshot_xmax(pg_current_snapshot())::xid) AS payload_bytes "
     "UNION ALL "
     "SELECT bucket, id, event_id, created_at, topic, key, type, headers, "
     "CASE WHEN octet_length(payload) <= $4 THEN payload END, octet_length(payload) "
@@ -26,7 +28,8 @@ constexpr const char* sql_window =
 constexpr const char* sql_late =
     "SELECT bucket, id, event_id, created_at, topic, key, type, headers, "
     "CASE WHEN octet_length(payload) <= $4 THEN payload END, octet_length(payload) "
-    "FROM concordat_outbox WHERE bucket = ANY($1) AND id > $2 AND id <= $3 AND xid = ANY($5)";
+    "FROM concordat_outbox WHERE bucket = ANY($1) AND id > $2 AND id <= $3 AND xid = ANY($5) LIMIT "
+    "$6";
 
 constexpr const char* sql_seek =
     "SELECT min(o.id) FROM unnest($1::smallint[]) AS b (bucket) CROSS JOIN LATERAL "
@@ -34,7 +37,8 @@ constexpr const char* sql_seek =
 
 constexpr const char* sql_payloads =
     "SELECT o.id, o.payload FROM unnest($1::smallint[], $2::bigint[]) AS w (bucket, id) "
-    "JOIN concordat_outbox o ON o.bucket = w.bucket AND o.id = w.id";
+    "CROSS JOIN LATERAL (SELECT id, payload FROM concordat_outbox c "
+    " WHERE c.bucket = w.bucket AND c.id = w.id OFFSET 0) o";
 
 constexpr const char* sql_sweep =
     "SELECT min(o.id) FROM unnest($1::smallint[]) AS b (bucket) CROSS JOIN LATERAL "
@@ -136,6 +140,8 @@ void Engine::take_window(Result result) {
             return;
         }
         seen.snapshot = *snapshot;
+        const auto running = std::max(0, result.int32(row, row_column::payload_bytes));
+        seen.snapshot.next = snapshot->xmax + static_cast<std::uint64_t>(running);
         seen.last_drawn = result.int64(row, row_column::id);
     }
     const auto elapsed =
@@ -163,7 +169,8 @@ void Engine::take_window(Result result) {
                   .int64(late_->after)
                   .int64(late_->upto)
                   .int32(static_cast<std::int32_t>(options_.pipeline.inline_payload_bytes))
-                  .xid8_array(late_->transactions));
+                  .xid8_array(late_->transactions)
+                  .int64(static_cast<std::int64_t>(options_.pipeline.batch_rows)));
 }
 
 void Engine::pace_reading(std::size_t rows, bool more) {
@@ -179,6 +186,13 @@ void Engine::pace_reading(std::size_t rows, bool more) {
 }
 
 void Engine::take_late(Result result) {
+    if (static_cast<std::size_t>(result.rows()) >= options_.pipeline.batch_rows) {
+        // A large transaction: its rows are read window by window, with everything behind them.
+        const std::int64_t first = late_->after + 1;
+        late_.reset();
+        rewind(first);
+        return;
+    }
     std::unique_ptr<Batch> batch = make_batch(std::move(result));
     telemetry_.rows_late.fetch_add(batch->rows.size(), std::memory_order_relaxed);
     if (!batch->rows.empty()) {

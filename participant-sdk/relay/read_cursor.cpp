@@ -8,6 +8,8 @@ namespace {
 
 constexpr std::int64_t smallest_span = 16;
 constexpr std::int64_t largest_span_factor = 16;
+// More transactions at once than any server has connections; savepoints take numbers as well.
+constexpr std::uint64_t open_limit = 200'000;
 
 bool take_number(std::string_view& text, std::uint64_t& value) {
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -79,6 +81,25 @@ std::optional<ReadCursor::LateRows> ReadCursor::take_ended(const Snapshot& snaps
     return late;
 }
 
+// Remembers every transaction that may still write behind the position. False: too many.
+bool ReadCursor::note_open(const Snapshot& snapshot) {
+    if (snapshot.next > snapshot.xmax + open_limit) {
+        return false;
+    }
+    const auto note = [this](std::uint64_t transaction) {
+        // One that had not begun at the previous snapshot draws ids above where we were then.
+        const std::int64_t above = transaction >= previous_next_ ? previous_position_ : 0;
+        open_.try_emplace(transaction, above);
+    };
+    for (const std::uint64_t transaction : snapshot.in_progress) {
+        note(transaction);
+    }
+    for (std::uint64_t transaction = snapshot.xmax; transaction < snapshot.next; ++transaction) {
+        note(transaction);
+    }
+    return true;
+}
+
 void ReadCursor::adapt_span(const Observation& seen, bool more_ahead) {
     if (seen.bytes > bytes_wanted_ || seen.rows > static_cast<std::size_t>(rows_wanted_)) {
         span_ = std::max(smallest_span, span_ / 2);
@@ -90,10 +111,9 @@ void ReadCursor::adapt_span(const Observation& seen, bool more_ahead) {
 
 std::optional<ReadCursor::LateRows> ReadCursor::advance(const Observation& seen) {
     std::optional<LateRows> late = take_ended(seen.snapshot);
-    for (const std::uint64_t transaction : seen.snapshot.in_progress) {
-        // A transaction that the previous snapshot did not know draws ids above where we were then.
-        const std::int64_t above = transaction >= previous_xmax_ ? previous_position_ : 0;
-        open_.try_emplace(transaction, above);
+    if (!note_open(seen.snapshot)) {
+        // Stay: the same rows are read again, with fewer transactions in sight.
+        return late;
     }
     const std::int64_t end = position_ + span_;
     const bool more_ahead = last_drawn_before_ > end;
@@ -104,7 +124,7 @@ std::optional<ReadCursor::LateRows> ReadCursor::advance(const Observation& seen)
     position_ = std::max({position_, seen.highest_id, drawn_before});
     adapt_span(seen, more_ahead);
 
-    previous_xmax_ = seen.snapshot.xmax;
+    previous_next_ = seen.snapshot.next;
     previous_position_ = position_;
     drawn_before_snapshot_ = last_drawn_before_;
     last_drawn_before_ = std::max(last_drawn_before_, seen.last_drawn);

@@ -25,9 +25,12 @@
 namespace concordat::relay {
 
 // pg_snapshot: every transaction below xmin and every one below xmax that is not listed has ended.
+// xmax is one above the highest that has ended; those from there up to `next`, the next number to
+// be given out, may be running and are not listed either.
 struct Snapshot {
     std::uint64_t xmin = 0;
     std::uint64_t xmax = 0;
+    std::uint64_t next = 0;                 // looked up after the snapshot was taken
     std::vector<std::uint64_t> in_progress; // ascending
 
     [[nodiscard]] bool has_ended(std::uint64_t transaction) const noexcept;
@@ -63,7 +66,8 @@ public:
 
     [[nodiscard]] Window window() const noexcept { return {position_, position_ + span_}; }
     // Moves over the window that window() gave. The result, if any, must be read with a snapshot
-    // that is not older, and handed on before the rows of the window.
+    // that is not older, and handed on before the rows of the window. If it turns out to be too
+    // much to read at once, rewind to its beginning and forget the window's rows: they come again.
     [[nodiscard]] std::optional<LateRows> advance(const Observation& seen);
     // Goes back so that `id` is read again; no effect if it lies ahead.
     void rewind_to(std::int64_t id) noexcept;
@@ -79,6 +83,7 @@ public:
 
 private:
     [[nodiscard]] std::optional<LateRows> take_ended(const Snapshot& snapshot);
+    [[nodiscard]] bool note_open(const Snapshot& snapshot);
     void adapt_span(const Observation& seen, bool more_ahead);
 
     std::int64_t rows_wanted_;
@@ -87,7 +92,7 @@ private:
     std::int64_t position_ = 0;
     std::int64_t last_drawn_before_ = 0; // known to be drawn before the next snapshot
     std::int64_t drawn_before_snapshot_ = 0;
-    std::uint64_t previous_xmax_ = 0;
+    std::uint64_t previous_next_ = 0;
     std::int64_t previous_position_ = 0; // ids of transactions that start later are above it
     std::map<std::uint64_t, std::int64_t> open_; // transaction → its ids are above this one
     bool wants_seek_ = false;

@@ -69,7 +69,7 @@ def test_sweep_finds_rows_that_no_transaction_in_sight_has_written(outbox):
             "INSERT INTO concordat_outbox (xid, id, topic, key, payload) OVERRIDING SYSTEM VALUE "
             "VALUES ('3', 50, %s, 'restored', 'restored')", (topic,))
         outbox.wait_empty(seconds=10)
-        assert relay.metric("swept_total") == 1
+        assert relay.metric("swept_total") >= 1
     assert "restored" in values_by_key(outbox.records(topic))
 
 
@@ -151,20 +151,23 @@ def test_poll_stays_cheap_over_dead_rows_that_vacuum_cannot_remove(outbox):
         pin.execute("SELECT pg_current_xact_id()")
         with outbox.relay(pipeline__sweep_interval="1h") as relay:
             outbox.publish_many(topic, 100_000)
-            outbox.wait_empty(seconds=60)
+            # Asked of the relay: counting rows would be a walk over the dead ones, every time.
+            wait_until(lambda: relay.metric("deleted_total") == 100_000, relay.log)
             outbox.publish_many(topic, 10, start=100_000)
-            outbox.wait_empty()
+            wait_until(lambda: relay.metric("deleted_total") == 100_010, relay.log)
             polls = []
             last = relay.metric("polls_total")
             while len(polls) < 25:
-                now = wait_until(lambda seen=last: relay.metrics(), "metrics")
+                now = relay.metrics()
                 if now["concordat_outbox_polls_total"] > last:
                     last = now["concordat_outbox_polls_total"]
                     polls.append(now["concordat_outbox_last_poll_seconds"])
-            plan = "\n".join(line for (line,) in outbox.execute(
-                "SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off; "
-                "EXPLAIN (ANALYZE) SELECT id FROM concordat_outbox WHERE bucket = ANY "
-                "(ARRAY(SELECT generate_series(0, 63)::smallint)) AND id > 0"))
+            with outbox.connect() as connection:
+                for setting in ("enable_seqscan", "enable_bitmapscan", "jit"):
+                    connection.execute(f"SET {setting} = off")
+                plan = "\n".join(line for (line,) in connection.execute(
+                    "EXPLAIN (ANALYZE) SELECT id FROM concordat_outbox WHERE bucket = ANY "
+                    "(ARRAY(SELECT generate_series(0, 63)::smallint)) AND id > 0").fetchall())
             whole = float(re.search(r"Execution Time: ([\d.]+) ms", plan).group(1)) / 1000
             assert statistics.median(polls) < 0.005
             assert statistics.median(polls) < whole / 4, "the poll walks over the dead rows"

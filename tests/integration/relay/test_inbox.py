@@ -1,0 +1,156 @@
+"""The consumer: the effect of a message happens once, however often it is delivered (O7, inbox)."""
+
+import pytest
+
+from conftest import values_by_key
+from relay_process import header, probe, records, wait_until
+
+
+@pytest.fixture
+def effects(outbox):
+    """The outbox with the table that inbox_worker writes to."""
+    outbox.execute("CREATE TABLE effect (consumer text, message_id text, topic text, part int, off bigint, "
+                   "key text, value text, at timestamptz DEFAULT clock_timestamp(), n bigserial)")
+    return outbox
+
+
+def count(outbox):
+    return outbox.execute("SELECT count(*) FROM effect")[0][0]
+
+
+def publish(outbox, topic, number, keys=10, start=0):
+    """Rows in Kafka, through a relay."""
+    with outbox.relay() as relay:
+        outbox.publish_many(topic, number, keys=keys, start=start)
+        outbox.wait_empty()
+        assert relay.terminate() == 0
+
+
+def test_each_message_takes_effect_once_and_in_order(effects):
+    """Effect and id commit together; a restart of the consumer continues behind what was done."""
+    topic = effects.topic()
+    publish(effects, topic, 500)
+    with effects.worker(topic) as worker:
+        wait_until(lambda: count(effects) == 500, worker.log)
+        assert worker.terminate()["handled"] == 500
+    publish(effects, topic, 200, start=500)
+    with effects.worker(topic) as worker:
+        wait_until(lambda: count(effects) == 700, worker.log)
+        counts = worker.terminate()
+    assert (counts["handled"], counts["duplicates"]) == (200, 0)
+    by_key = {}
+    for key, value in effects.execute("SELECT key, value FROM effect ORDER BY n"):
+        by_key.setdefault(key, []).append(int(value))
+    assert all(values == sorted(values) for values in by_key.values())
+
+
+def test_two_consumers_by_name_each_act_once(effects):
+    """The id is kept per consumer name: another service's inbox in the same database is independent."""
+    topic = effects.topic()
+    publish(effects, topic, 50)
+    with effects.worker(topic, "--consumer", "billing") as one, effects.worker(topic, "--consumer", "stock") as two:
+        wait_until(lambda: count(effects) == 100, lambda: one.log() + two.log())
+    assert effects.execute("SELECT consumer, count(*) FROM effect GROUP BY consumer ORDER BY 1") == [
+        ("billing", 50), ("stock", 50)]
+
+
+def test_killed_consumers_repeat_no_effect(effects):
+    """kill -9 between the database commit and the offset commit: the ids remove the repetition."""
+    topic = effects.topic()
+    publish(effects, topic, 3000)
+    for share in (0, 1000, 2000):
+        with effects.worker(topic, "--batch", "20") as worker:
+            wait_until(lambda least=share: count(effects) > least, worker.log)
+            worker.kill()
+    with effects.worker(topic) as worker:
+        wait_until(lambda: count(effects) == 3000, worker.log)
+        worker.terminate()
+    assert effects.execute("SELECT count(*), count(DISTINCT message_id) FROM effect") == [(3000, 3000)]
+
+
+def test_rebalance_under_load_repeats_no_effect(effects):
+    """A second consumer joins and leaves while records flow."""
+    topic = effects.topic()
+    with effects.relay(), effects.worker(topic, "--batch", "50") as first:
+        effects.publish_many(topic, 2000)
+        wait_until(lambda: count(effects) > 100, first.log)
+        with effects.worker(topic, "--batch", "50") as second:
+            effects.publish_many(topic, 2000, start=2000)
+            wait_until(lambda: "assigned" in second.log(), second.log)
+            effects.publish_many(topic, 2000, start=4000)
+            wait_until(lambda: count(effects) > 4000, first.log)
+            second.terminate()
+        effects.publish_many(topic, 500, start=6000)
+        wait_until(lambda: count(effects) == 6500, first.log)
+        first.terminate()
+    assert effects.execute("SELECT count(DISTINCT message_id) FROM effect") == [(6500,)]
+
+
+def test_failing_record_blocks_only_its_partition(effects):
+    """policy block: retried with pauses, its key's later records wait, other partitions go on."""
+    topic = effects.topic()
+    publish(effects, topic, 200, keys=40)
+    with effects.worker(topic, "--fail-value", "7", "--fail-times", "8") as worker:
+        wait_until(lambda: worker.log().count("retrying") >= 3, worker.log)
+        [record] = [entry for entry in effects.records(topic) if entry["value"] == "7"]
+        others = sum(1 for entry in effects.records(topic) if entry["partition"] != record["partition"])
+        wait_until(lambda: effects.execute("SELECT count(*) FROM effect WHERE part <> %s",
+                                           (record["partition"],)) == [(others,)], worker.log)
+        assert effects.execute("SELECT count(*) FROM effect WHERE part = %s AND off >= %s",
+                               (record["partition"], record["offset"])) == [(0,)]
+        wait_until(lambda: count(effects) == 200, worker.log)
+        counts = worker.terminate()
+    assert counts["handled"] == 200
+    assert effects.execute("SELECT count(DISTINCT message_id) FROM effect") == [(200,)]
+
+
+@pytest.mark.parametrize("flags", [["--attempts", "3"], ["--no-retry"]], ids=["attempts", "no_retry"])
+def test_hopeless_record_goes_to_the_dead_letter_topic(effects, flags):
+    """policy dead_letter: key, value and id as they were, the reason added; the next records go on."""
+    topic = effects.topic()
+    dead = f"t{effects.number}.dead"
+    probe("create", effects.kafka.bootstrap, f"{dead}:1")
+    publish(effects, topic, 100)
+    with effects.worker(topic, "--fail-value", "42", "--fail-times", "-1", "--dead-letter", dead, *flags) as worker:
+        wait_until(lambda: count(effects) == 99, worker.log)
+        wait_until(lambda: "dead_lettered" in worker.log(), worker.log)
+        counts = worker.terminate()
+    assert (counts["handled"], counts["dead_lettered"]) == (99, 1)
+    [record] = records(effects.kafka.bootstrap, dead)
+    [original] = [entry for entry in effects.records(topic) if entry["value"] == "42"]
+    assert (record["key"], record["value"]) == (original["key"], "42")
+    assert header(record, "id") == header(original, "id")
+    assert header(record, "dead-letter-source") == f"outbox.event.{topic}/{original['partition']}/{original['offset']}"
+    assert header(record, "dead-letter-reason") in ("told to fail", "will never work")
+
+
+def test_database_away_is_waited_for(effects):
+    """No record is skipped or blamed while PostgreSQL is down."""
+    topic = effects.topic()
+    publish(effects, topic, 100)
+    with effects.worker(topic) as worker:
+        wait_until(lambda: count(effects) == 100, worker.log)
+        with effects.relay():
+            effects.publish_many(topic, 100, start=100)
+            effects.postgres.kill()
+            wait_until(lambda: "retrying" in worker.log() or "trouble" in worker.log() or
+                       effects.postgres.start() is None, worker.log)
+            if not effects.postgres.is_running():
+                effects.postgres.start()
+            wait_until(lambda: count(effects) >= 100 and effects.outstanding() == 0, worker.log)
+            committed = len({header(record, "id") for record in effects.records(topic)})
+            wait_until(lambda: count(effects) == committed, worker.log)
+        worker.terminate()
+    assert len(set(values_by_key(effects.records(topic)))) == 10
+
+
+def test_old_ids_are_forgotten_by_dropping_whole_days(effects):
+    """Partitions older than `keep` go; those of today and the next days are there; nothing else is touched."""
+    effects.execute("CREATE TABLE concordat_inbox_20200101 PARTITION OF concordat_inbox "
+                    "FOR VALUES FROM ('2020-01-01') TO ('2020-01-02')")
+    effects.execute("INSERT INTO concordat_inbox VALUES ('2020-01-01', 'c', 'old'), (current_date, 'c', 'new'), "
+                    "('1970-01-01', 'c', 'no time')")
+    effects.execute("SELECT concordat_inbox_maintain('8 days')")
+    assert sorted(effects.execute("SELECT message_id FROM concordat_inbox")) == [("new",), ("no time",)]
+    days = effects.execute("SELECT count(*) FROM pg_class WHERE relname ~ '^concordat_inbox_2[0-9]{7}$'")
+    assert days == [(5,)]

@@ -1,0 +1,94 @@
+"""kill -9 of relay, broker and PostgreSQL at random times: nothing lost, invented or out of order.
+
+CONCORDAT_RELAY_EVENTS (default 4000), CONCORDAT_RELAY_KILLS (default 6) and CONCORDAT_RELAY_SEED choose the size:
+CONCORDAT_RELAY_EVENTS=100000 CONCORDAT_RELAY_KILLS=200 is the long campaign.
+"""
+
+import json
+import os
+import random
+import subprocess
+import time
+
+from relay_process import PROGRAMS, header, wait_until
+
+EVENTS = int(os.environ.get("CONCORDAT_RELAY_EVENTS", "4000"))
+KILLS = int(os.environ.get("CONCORDAT_RELAY_KILLS", "6"))
+SEED = int(os.environ.get("CONCORDAT_RELAY_SEED", str(int(time.time()))))
+KEYS = 50
+LEASES = {"lease__duration": "2s", "lease__margin": "500ms", "lease__heartbeat": "100ms"}
+
+
+def first_deliveries(found):
+    """event id → (key, seq), in order of first delivery within each partition; and the number of repeats."""
+    seen, repeats = {}, 0
+    for record in sorted(found, key=lambda entry: (entry["partition"], entry["offset"])):
+        event = header(record, "id")
+        if event in seen:
+            repeats += 1
+            continue
+        key, seq = record["value"].split(":")
+        seen[event] = (key, int(seq))
+    return seen, repeats
+
+
+def test_nothing_is_lost_invented_or_reordered_when_everything_is_killed(outbox):
+    """Two relays, one broker, one database, writers that prepare, commit and abort; then the books are compared."""
+    print(f"seed {SEED}")
+    chance = random.Random(SEED)
+    topic = outbox.topic("stress")
+    outbox.execute("CREATE TABLE relay_key (key text PRIMARY KEY, seq bigint NOT NULL DEFAULT 0)")
+    outbox.execute("CREATE TABLE relay_ledger (event_id uuid PRIMARY KEY, key text, seq bigint)")
+    outbox.execute("INSERT INTO relay_key (key) SELECT 'key-' || n FROM generate_series(0, %s) n", (KEYS - 1,))
+    outbox.execute("CREATE TABLE effect (consumer text, message_id text, topic text, part int, off bigint, key text, "
+                   "value text, at timestamptz DEFAULT clock_timestamp(), n bigserial)")
+    relays = [outbox.relay(**LEASES) for _ in range(2)]
+    worker = outbox.worker(topic)
+    writer = subprocess.Popen(
+        [PROGRAMS / "outbox_writer", "--url", outbox.url, "--topic", topic, "--events", str(EVENTS), "--keys", str(KEYS),
+         "--rate", str(max(250, EVENTS // (3 * KILLS))), "--seed", str(SEED)],
+        stdout=subprocess.PIPE, text=True)
+    victims = (["relay", "broker", "database"] * (KILLS // 3 + 1))[:KILLS]
+    chance.shuffle(victims)
+    try:
+        for victim in victims:
+            if writer.poll() is not None:
+                break
+            pause = time.monotonic() + chance.uniform(0.2, 2.0)
+            wait_until(lambda until=pause: time.monotonic() > until, "pause")
+            if victim == "relay":
+                index = chance.randrange(len(relays))
+                relays[index].kill()
+                relays[index] = outbox.relay(**LEASES)
+            elif victim == "broker":
+                outbox.kafka.kill()
+                outbox.kafka.start()
+            else:
+                outbox.postgres.kill()
+                outbox.postgres.start()
+        output, _ = writer.communicate(timeout=300 + EVENTS / 50)
+        counts = json.loads(output)
+        assert outbox.postgres.prepared_transactions(outbox.database) == []
+        outbox.wait_empty(seconds=60)
+        ledger = {str(event): (key, seq) for event, key, seq in
+                  outbox.execute("SELECT event_id, key, seq FROM relay_ledger")}
+        wait_until(lambda: outbox.execute("SELECT count(*) FROM effect")[0][0] >= len(ledger), worker.log, 60)
+        worker.terminate()
+    finally:
+        writer.kill()
+        worker.kill()
+        for relay in relays:
+            relay.kill()
+    delivered, repeats = first_deliveries(outbox.records(topic))
+    lost = set(ledger) - set(delivered)
+    ghosts = set(delivered) - set(ledger)
+    print(f"{counts}: {len(ledger)} committed, {len(lost)} lost, {len(ghosts)} ghosts, {repeats} repeats")
+    assert (lost, ghosts) == (set(), set())
+    assert len(ledger) >= EVENTS and counts["aborted"] > 0 and counts["prepared"] > 0
+    by_key = {}
+    for key, seq in delivered.values():
+        by_key.setdefault(key, []).append(seq)
+    for key, numbers in by_key.items():
+        assert numbers == list(range(1, len(numbers) + 1)), f"{key} is out of order"
+    effects = outbox.execute("SELECT count(*), count(DISTINCT message_id) FROM effect")
+    assert effects == [(len(ledger), len(ledger))], "the inbox let a repeat through, or lost one"
