@@ -52,6 +52,9 @@ bool matches(std::string_view pattern, std::string_view path, std::string_view& 
         const std::string_view expected = next_segment(pattern);
         const std::string_view found = next_segment(path);
         if (expected.starts_with('{')) {
+            if (found.empty()) {
+                return false;
+            }
             parameter = found;
         } else if (expected != found) {
             return false;
