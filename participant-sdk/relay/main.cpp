@@ -30,6 +30,7 @@ struct CommandLine {
     std::string config_file;
     bool check = false;
     bool print = false;
+    bool reference = false;
     std::vector<OptionSource> flags;
     int exit_code = -1; // 0 and above: stop here
 };
@@ -40,6 +41,8 @@ CommandLine parse_command_line(int argc, char** argv) {
     app.add_option("--config", out.config_file, "YAML file");
     app.add_flag("--check-config", out.check, "check the configuration and exit");
     app.add_flag("--print-config", out.print, "print the configuration and exit");
+    app.add_flag("--print-reference", out.reference,
+                 "print the table of all options as Markdown and exit");
     app.set_version_flag("--version", "concordat-relay " CONCORDAT_VERSION);
     std::map<std::string, std::string> values;
     for (const OptionDescription& option : describe_options()) {
@@ -233,6 +236,14 @@ int main(int argc, char** argv) {
     const CommandLine line = parse_command_line(argc, argv);
     if (line.exit_code >= 0) {
         return line.exit_code;
+    }
+    if (line.reference) {
+        for (const OptionDescription& option : describe_options()) {
+            const bool empty = option.default_value.empty();
+            fmt::print("| `{}` | {} | {} |\n", option.name,
+                       empty ? "" : "`" + option.default_value + "`", option.text);
+        }
+        return 0;
     }
     const auto loaded = gather_options(line);
     if (!loaded) {
