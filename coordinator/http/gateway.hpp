@@ -15,7 +15,7 @@ namespace concordat::http {
 
 struct NodeView {
     core::NodeId id;
-    std::string api_url;      ///< http://host:port that followers forward to
+    std::string api_url; ///< http://host:port that followers forward to
     std::string peer_address;
     bool is_self = false;
     bool is_leader = false;
@@ -26,13 +26,13 @@ struct NodeView {
 struct ClusterView {
     std::string cluster_name;
     core::NodeId self;
-    std::string role;                     ///< leader | follower | candidate
+    std::string role; ///< leader | follower | candidate
     std::optional<core::NodeId> leader;
-    bool leader_is_serving = false;       ///< self is leader and its epoch entry is applied
+    bool leader_is_serving = false; ///< self is leader and its epoch entry is applied
     std::uint64_t term = 0;
     core::Epoch epoch;
     core::LogIndex last_index, commit_index, applied_index, snapshot_index;
-    bool replayed = false;                ///< for /readyz
+    bool replayed = false; ///< for /readyz
     bool draining = false;
     std::vector<NodeView> nodes;
     std::string version;

@@ -71,7 +71,9 @@ transport::ClientOptions client_options(const CallerOptions& options) {
     out.max_connections_per_origin = options.max_connections_per_participant;
     out.max_queued_per_origin = options.max_queued_per_participant;
     out.connect_timeout = options.connect_timeout;
-    out.response_body_limit_bytes = options.max_answer_bytes;
+    // A batch may carry a reason of full length in every answer.
+    out.response_body_limit_bytes =
+        options.max_answer_bytes + options.max_batch * (wire::max_reason_bytes + 256);
     // Networks that cannot be read allow nothing: the configuration check has told about them.
     auto networks =
         AllowedNetworks::parse(options.allowed_networks).value_or(AllowedNetworks::none());

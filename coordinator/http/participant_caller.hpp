@@ -23,7 +23,7 @@ class IoThreads;
 namespace concordat::http {
 
 struct CallerOptions {
-    std::size_t max_answer_bytes = 128UL << 10;
+    std::size_t max_answer_bytes = 64UL << 10; ///< batches get room for a reason each on top
     std::size_t max_batch = 64;
     /// Payload in one batch; participants refuse bodies above 256 KiB.
     std::size_t max_batch_payload_bytes = 128UL << 10;

@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <iterator>
 #include <set>
+#include <string>
 
 namespace concordat::http {
 namespace {
@@ -19,6 +22,32 @@ TEST(Problem, has_a_consistent_table) {
         EXPECT_EQ(response.status, kind.status);
         EXPECT_EQ(response.content_type, "application/problem+json");
         EXPECT_EQ(response.headers.contains("Retry-After"), kind.retryable) << kind.name;
+    }
+}
+
+std::string content_of(const std::string& path) {
+    std::ifstream file(std::string(CONCORDAT_SOURCE_DIR "/") + path);
+    return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// Code, status, effect and retryable of every kind stand in the reference and in the contract.
+TEST(Problem, is_documented) {
+    const std::string reference = content_of("docs/reference/errors.md");
+    const std::string contract = content_of("openapi.yaml");
+    std::size_t rows = 0;
+    for (std::size_t at = reference.find("\n| `"); at != std::string::npos;
+         at = reference.find("\n| `", at + 1)) {
+        ++rows;
+    }
+    EXPECT_EQ(rows, problem_kinds().size() + 3) << "three rows explain members";
+    for (const ProblemKind& kind : problem_kinds()) {
+        const std::string row = "\n| `" + std::string(kind.name) + "` | " +
+                                std::to_string(kind.status) + " | " +
+                                (kind.effect == Effect::none ? "none" : "unknown") + " | " +
+                                (kind.retryable ? "yes" : "no") + " | ";
+        EXPECT_NE(reference.find(row), std::string::npos) << row;
+        EXPECT_NE(contract.find("- " + std::string(kind.name) + "\n"), std::string::npos)
+            << kind.name;
     }
 }
 
