@@ -105,7 +105,7 @@ bool ClientConnection<Stream>::flush_at_once() {
     if constexpr (StreamTraits<Stream>::writes_at_once) {
         while (sent_ < request_size()) {
             error_code error;
-            sent_ += stream_->write_some(unsent(), error);
+            sent_ += StreamTraits<Stream>::write_now(*stream_, unsent(), error);
             if (error == boost::asio::error::would_block) {
                 return false;
             }
@@ -267,7 +267,7 @@ bool ClientConnection<Stream>::has_sound_framing() const {
 template <class Stream>
 bool ClientConnection<Stream>::parse_body() {
     const std::string_view bytes = unread();
-    if (bytes.size() < (parser_->chunked() ? shortest_chunked_rest_bytes : 1)) {
+    if (bytes.empty()) {
         return false;
     }
     ParseError error;

@@ -32,8 +32,14 @@ public:
         this->eager(true);
     }
 
-    // Feeds `bytes` and returns how many were used. Errors but need_more are final.
+    // Feeds `bytes` and returns how many were used; what was not used comes again with more behind
+    // it. Errors but need_more are final.
     std::size_t feed(std::string_view bytes, ParseError& error) {
+        if (bytes.size() < shortest_chunked_rest_bytes && this->is_header_done() &&
+            this->chunked()) {
+            error = boost::beast::http::error::need_more;
+            return 0;
+        }
         return this->put(boost::asio::const_buffer(bytes.data(), bytes.size()), error);
     }
 

@@ -215,7 +215,7 @@ void ServerConnection<Stream>::begin_body() {
 template <class Stream>
 bool ServerConnection<Stream>::step_body() {
     const std::string_view bytes = unread();
-    if (bytes.size() < (framing_.chunked ? shortest_chunked_rest_bytes : 1)) {
+    if (bytes.empty()) {
         return false;
     }
     ParseError error;
@@ -330,19 +330,22 @@ void ServerConnection<Stream>::begin_answer(Response response) {
 
 // ---- writing ----
 
+template <class Stream>
+std::array<boost::asio::const_buffer, 2> ServerConnection<Stream>::unsent() const noexcept {
+    const std::size_t of_head = std::min(out_sent_, out_.size());
+    const std::size_t of_body = out_sent_ - of_head;
+    return {boost::asio::buffer(out_.data() + of_head, out_.size() - of_head),
+            boost::asio::buffer(out_body_.data() + of_body, out_body_.size() - of_body)};
+}
+
 // True when everything is written or the connection is closed.
 template <class Stream>
 bool ServerConnection<Stream>::flush_at_once() {
     if constexpr (StreamTraits<Stream>::writes_at_once) {
         const std::size_t total = out_.size() + out_body_.size();
         while (out_sent_ < total) {
-            const std::size_t of_head = std::min(out_sent_, out_.size());
-            const std::array<boost::asio::const_buffer, 2> parts{
-                boost::asio::buffer(out_.data() + of_head, out_.size() - of_head),
-                boost::asio::buffer(out_body_.data() + (out_sent_ - of_head),
-                                    out_body_.size() - (out_sent_ - of_head))};
             error_code error;
-            out_sent_ += stream_->write_some(parts, error);
+            out_sent_ += StreamTraits<Stream>::write_now(*stream_, unsent(), error);
             if (error == boost::asio::error::would_block) {
                 return false;
             }
@@ -366,13 +369,8 @@ void ServerConnection<Stream>::flush() {
     }
     loop_.deadlines().set(*this, Clock::now() + shared_->options.write_timeout);
     write_pending_ = true;
-    const std::size_t of_head = std::min(out_sent_, out_.size());
-    const std::array<boost::asio::const_buffer, 2> parts{
-        boost::asio::buffer(out_.data() + of_head, out_.size() - of_head),
-        boost::asio::buffer(out_body_.data() + (out_sent_ - of_head),
-                            out_body_.size() - (out_sent_ - of_head))};
     stream_->async_write_some(
-        parts, [self = this->shared_from_this()](const error_code& error, std::size_t bytes) {
+        unsent(), [self = this->shared_from_this()](const error_code& error, std::size_t bytes) {
             self->write_pending_ = false;
             if (self->state_ == State::closed) {
                 return;

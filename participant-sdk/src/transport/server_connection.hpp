@@ -60,6 +60,7 @@ private:
     [[nodiscard]] std::string_view unread() const noexcept {
         return {in_.get() + in_begin_, in_end_ - in_begin_};
     }
+    [[nodiscard]] std::array<boost::asio::const_buffer, 2> unsent() const noexcept;
     [[nodiscard]] bool on_loop() const noexcept { return IoLoop::current() == &loop_; }
     // Runs the function now when on the loop, else posts it; does nothing once closed.
     template <class Function>
