@@ -15,6 +15,10 @@ std::string text_of(const std::exception& error) {
     return text.empty() ? "the branch's work failed" : text;
 }
 
+std::string retryable(std::string_view state, const std::string& text) {
+    return "retryable: SQLSTATE " + std::string(state) + ": " + text;
+}
+
 // A nontransaction sends what it is given and nothing of its own: neither a BEGIN nor, when it is
 // destroyed, a ROLLBACK. A pqxx::work could not be ended by PREPARE TRANSACTION.
 template <class Work>
@@ -27,16 +31,24 @@ auto in_open_transaction(Connection& connection, const BranchKey& key, std::stri
 
 } // namespace
 
+std::string reason_of(std::string_view state, const std::string& text) {
+    if (state == sqlstate::serialization_failure || state == sqlstate::deadlock_detected) {
+        return retryable(state, text);
+    }
+    return state.empty() ? text : "SQLSTATE " + std::string(state) + ": " + text;
+}
+
 VoteCast run_work(const PostgresWork& work, Connection& connection, const BranchKey& key,
                   std::string_view payload) {
     try {
         return in_open_transaction(connection, key, payload, work);
+    } catch (const pqxx::transaction_rollback& error) { // in libpqxx 6 not an sql_error
+        const bool deadlock = dynamic_cast<const pqxx::deadlock_detected*>(&error) != nullptr;
+        return vote_no(
+            retryable(deadlock ? sqlstate::deadlock_detected : sqlstate::serialization_failure,
+                      text_of(error)));
     } catch (const pqxx::sql_error& error) {
-        const std::string& state = error.sqlstate();
-        if (state == sqlstate::serialization_failure || state == sqlstate::deadlock_detected) {
-            return vote_no("retryable: SQLSTATE " + state + ": " + text_of(error));
-        }
-        return vote_no("SQLSTATE " + state + ": " + text_of(error));
+        return vote_no(reason_of(error.sqlstate(), text_of(error)));
     } catch (const std::exception& error) {
         return vote_no(text_of(error));
     } catch (...) {

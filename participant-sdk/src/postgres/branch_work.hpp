@@ -6,6 +6,7 @@
 
 #include <concordat/postgres.hpp>
 
+#include <string>
 #include <string_view>
 
 namespace concordat::postgres {
@@ -16,5 +17,9 @@ namespace concordat::postgres {
 /// The text of what it threw; empty when it returned.
 [[nodiscard]] std::string run_second_phase(const PostgresSecondPhase& work, Connection& connection,
                                            const BranchKey& key, std::string_view payload);
+
+/// The reason of a no that an error of the server caused. It begins with "retryable: " when the
+/// same work may succeed in a new transaction.
+[[nodiscard]] std::string reason_of(std::string_view sqlstate, const std::string& text);
 
 } // namespace concordat::postgres

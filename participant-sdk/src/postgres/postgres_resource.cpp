@@ -203,8 +203,8 @@ private:
             const bool no_room = error.sqlstate == sqlstate::not_in_prerequisite_state ||
                                  error.sqlstate == sqlstate::out_of_memory;
             return end_with_no(connection, key,
-                               fmt::format("{}SQLSTATE {}: {}", no_room ? "resource: " : "",
-                                           error.sqlstate, error.message));
+                               (no_room ? "resource: " : "") +
+                                   postgres::reason_of(error.sqlstate, error.message));
         }
         // In a transaction that had failed, PREPARE TRANSACTION succeeds by rolling back.
         if (prepared->front().tag() != "PREPARE TRANSACTION") {
@@ -218,7 +218,8 @@ private:
             fmt::format("DELETE FROM concordat_outcome WHERE (xid, branch) = {}; COMMIT",
                         postgres::sql_key(key)));
         if (!ended) {
-            return end_with_no(connection, key, ended.error().message);
+            return end_with_no(connection, key,
+                               postgres::reason_of(ended.error().sqlstate, ended.error().message));
         }
         return vote_read_only();
     }
@@ -264,7 +265,8 @@ private:
                     postgres::not_done(committed.error(), NotDone::Kind::unknown));
             }
             reason = committed ? "a statement of the branch's work had failed"
-                               : committed.error().message;
+                               : postgres::reason_of(committed.error().sqlstate,
+                                                     committed.error().message);
         }
         auto ended = end_with_no(connection, order.key, reason);
         if (!ended) {

@@ -14,7 +14,10 @@ from postgres import PostgresCluster  # noqa: E402
 
 @pytest.fixture(scope="session")
 def cluster():
-    with PostgresCluster(settings={"wal_writer_delay": "10s", "deadlock_timeout": "100ms"}) as cluster:
+    # What kill -9 takes away is what never left the server's memory; the system's cache survives it, so
+    # fsync tests nothing here and costs minutes. A slow WAL writer shows commits that were not flushed.
+    settings = {"fsync": "off", "wal_writer_delay": "10s", "deadlock_timeout": "100ms"}
+    with PostgresCluster(settings=settings) as cluster:
         yield cluster
 
 

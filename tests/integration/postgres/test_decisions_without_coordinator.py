@@ -64,7 +64,11 @@ def test_q7_participants_abort_when_nobody_accepted_pre_commit(databases):
     for database in databases:
         wait_until(lambda database=database: not database.prepared(), "the branch to end")
         assert database.count() == 0
-        assert database.execute("SELECT outcome FROM concordat_outcome") == [("aborted",)]
+        wait_until(
+            lambda database=database: database.execute("SELECT outcome FROM concordat_outcome")
+            == [("aborted",)],
+            "the tombstone",
+        )
 
 
 def test_q10_minority_never_decides(databases):
