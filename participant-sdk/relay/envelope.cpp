@@ -36,12 +36,16 @@ Envelope::Envelope(EnvelopeOptions options) : options_(std::move(options)) {
         options_.topic_rule.empty() ? default_rule(options_.preset) : options_.topic_rule;
     const auto at = rule.find(placeholder);
     topic_prefix_ = rule.substr(0, at);
-    if (at != std::string_view::npos) {
+    has_placeholder_ = at != std::string_view::npos;
+    if (has_placeholder_) {
         topic_suffix_ = rule.substr(at + placeholder.size());
     }
 }
 
 std::string Envelope::topic(std::string_view row_topic) const {
+    if (!has_placeholder_) {
+        return topic_prefix_;
+    }
     return fmt::format("{}{}{}", topic_prefix_, row_topic, topic_suffix_);
 }
 

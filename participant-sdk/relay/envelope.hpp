@@ -60,6 +60,7 @@ private:
     EnvelopeOptions options_;
     std::string topic_prefix_;
     std::string topic_suffix_;
+    bool has_placeholder_ = true; // without one, the rule names the one topic for all rows
 };
 
 // RFC 3339 in UTC with microseconds.
