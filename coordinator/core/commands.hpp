@@ -119,7 +119,30 @@ struct OperatorAction {
     bool operator==(const OperatorAction&) const = default;
 };
 
+/// Number of a proposal in quorum 3PC. (0, 0) belongs to the coordinator group, higher ones to
+/// whoever terminates the transaction.
+struct Ballot {
+    std::uint64_t round = 0;
+    std::uint64_t proposer = 0;
+    auto operator<=>(const Ballot&) const = default;
+};
+
+/// Quorum 3PC, the coordinator group as an acceptor: it will accept nothing below this ballot.
+struct Promise {
+    Xid xid;
+    Ballot ballot;
+    WallTime at;
+};
+
+/// Quorum 3PC, the coordinator group as an acceptor: it accepted this value at this ballot.
+struct Accept {
+    Xid xid;
+    Ballot ballot;
+    Outcome value = Outcome::aborted;
+    WallTime at;
+};
+
 using Command = std::variant<Begin, Enlist, Precommit, Decide, End, LeaderEpoch, ReadBarrier,
-                             PutParticipant, RemoveParticipant, OperatorAction>;
+                             PutParticipant, RemoveParticipant, OperatorAction, Promise, Accept>;
 
 } // namespace concordat::core

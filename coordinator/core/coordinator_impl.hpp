@@ -77,12 +77,13 @@ private:
             read,        ///< changes nothing: ask again after the barrier
             transaction, ///< answer with the transaction `xid`
             inquiry,     ///< answer with the outcome of `xid`
+            ballot,      ///< answer with what the group's acceptor says to the request
             acknowledge  ///< answer Acknowledged
         };
         RequestToken token;
         Kind kind = Kind::read;
         Xid xid;
-        std::unique_ptr<ClientRequest> read;
+        std::unique_ptr<ClientRequest> request; ///< read, ballot
     };
     using TurnWaiters = std::vector<TurnWaiter>;
 
@@ -211,6 +212,8 @@ private:
                         CallResult& result);
     void participants_decided(VolatileTransaction& transaction, VolatileBranch& branch,
                               Outcome outcome);
+    void promise_or_accept(RequestToken token, ClientRequest&& request);
+    void answer_ballot(RequestToken token, const ClientRequest& request);
     void decide_if_quorum_accepted(VolatileTransaction& transaction);
 
     // ---- shared

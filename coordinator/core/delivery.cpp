@@ -15,7 +15,7 @@ constexpr std::uint32_t generation_shift = 20;
 constexpr std::uint32_t attempt_mask = (1U << generation_shift) - 1;
 /// A participant may ask for patience, but not for ever.
 constexpr Duration max_retry_after = std::chrono::minutes{1};
-constexpr std::size_t recent_transactions = 4096;
+constexpr std::size_t recent_transactions = 1024;
 
 } // namespace
 

@@ -111,7 +111,9 @@ struct std::hash<concordat::core::StrongNumber<Tag, Rep>> {
 
 template <class Tag>
 struct std::hash<concordat::core::StrongText<Tag>> {
-    std::size_t operator()(const concordat::core::StrongText<Tag>& id) const noexcept {
+    // Not noexcept on purpose: libstdc++ then keeps the hash in the node instead of computing it
+    // again for every neighbour it passes.
+    std::size_t operator()(const concordat::core::StrongText<Tag>& id) const {
         return std::hash<std::string>{}(id.value());
     }
 };

@@ -76,4 +76,94 @@ void TransactionCoordinator::Impl::decide_if_quorum_accepted(VolatileTransaction
     }
 }
 
+// ------------------------------------------------------------ the coordinator group as an acceptor
+
+namespace {
+
+const Xid& xid_of(const ClientRequest& request) {
+    const auto* promise = std::get_if<PromiseRequest>(&request);
+    return promise != nullptr ? promise->xid : std::get<AcceptRequest>(request).xid;
+}
+
+const std::string& capability_of(const ClientRequest& request) {
+    const auto* promise = std::get_if<PromiseRequest>(&request);
+    return promise != nullptr ? promise->capability : std::get<AcceptRequest>(request).capability;
+}
+
+/// Takes the same time wherever the texts differ.
+bool is_same_secret(const std::string& left, const std::string& right) {
+    unsigned difference = left.size() == right.size() ? 0U : 1U;
+    for (std::size_t i = 0; i < left.size() && i < right.size(); ++i) {
+        difference |= static_cast<unsigned>(left[i] ^ right[i]);
+    }
+    return difference == 0;
+}
+
+} // namespace
+
+/// Before PRECOMMIT the group can still abort by itself, and does: whoever terminates has waited
+/// too long. After it, promise and accept are entries of the log before they are answers.
+void TransactionCoordinator::Impl::promise_or_accept(RequestToken token, ClientRequest&& request) {
+    const Xid xid = xid_of(request);
+    VolatileTransaction* transaction = find_live(xid);
+    if (transaction == nullptr) {
+        const TransactionRecord* record = state_.find(xid);
+        if (record != nullptr && record->decision) {
+            answer_ballot(token, request);
+        } else {
+            inquire(token, InquiryRequest{xid});
+        }
+        return;
+    }
+    if (!is_same_secret(transaction->capability, capability_of(request))) {
+        reject(token, RejectCode::transaction_not_found, "no such transaction for this capability",
+               xid);
+        return;
+    }
+    if (transaction->protocol != Protocol::three_phase ||
+        !coordinator_accepts(transaction->branches.size())) {
+        reject(token, RejectCode::invalid_request, "the coordinator group is not an acceptor", xid);
+        return;
+    }
+    if (!has_room_for_waiter(token)) {
+        return;
+    }
+    if (may_abort(*transaction)) {
+        propose_decision(*transaction, Outcome::aborted, DecisionReason::inquiry_before_decision,
+                         "a participant terminates the transaction");
+    } else if (transaction->stage != Stage::delivering) {
+        transaction->superseded = true;
+        if (const auto* promise = std::get_if<PromiseRequest>(&request)) {
+            propose_rare(Promise{xid, promise->ballot, wall_});
+        } else {
+            const auto& accept = std::get<AcceptRequest>(request);
+            propose_rare(Accept{xid, accept.ballot, accept.value, wall_});
+        }
+    }
+    barrier_needed_ = true;
+    wait_for_turn(token, TurnWaiter::Kind::ballot, xid);
+    turn_waiters_.back().request = std::make_unique<ClientRequest>(std::move(request));
+}
+
+void TransactionCoordinator::Impl::answer_ballot(RequestToken token, const ClientRequest& request) {
+    BallotReply answer;
+    answer.xid = xid_of(request);
+    const TransactionRecord* record = state_.find(answer.xid);
+    if (record != nullptr && record->decision) {
+        answer.outcome = record->decision->outcome;
+    }
+    if (record != nullptr && record->acceptor) {
+        answer.promised = record->acceptor->promised;
+        answer.accepted = record->acceptor->accepted;
+        answer.accepted_value = record->acceptor->accepted_value;
+        if (!answer.outcome) {
+            const auto* promise = std::get_if<PromiseRequest>(&request);
+            answer.granted = promise != nullptr
+                                 ? answer.promised == promise->ballot
+                                 : *answer.accepted == std::get<AcceptRequest>(request).ballot;
+        }
+    }
+    reply(token, std::move(answer));
+}
+
 } // namespace concordat::core

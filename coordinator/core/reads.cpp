@@ -67,7 +67,7 @@ void TransactionCoordinator::Impl::read_after_barrier(RequestToken token, Client
     TurnWaiter& waiter = turn_waiters_.emplace_back();
     waiter.token = token;
     waiter.kind = TurnWaiter::Kind::read;
-    waiter.read = std::make_unique<ClientRequest>(std::move(request));
+    waiter.request = std::make_unique<ClientRequest>(std::move(request));
     ++turn_waiters_total_;
     barrier_needed_ = true;
 }

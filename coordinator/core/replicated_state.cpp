@@ -50,6 +50,10 @@ Applied ReplicatedState::apply(LogIndex index, Command&& command) {
                 return {};
             } else if constexpr (std::is_same_v<Fact, RemoveParticipant>) {
                 return participants_.erase(fact.name) == 0 ? no_effect() : Applied{};
+            } else if constexpr (std::is_same_v<Fact, Promise>) {
+                return apply_promise(index, fact);
+            } else if constexpr (std::is_same_v<Fact, Accept>) {
+                return apply_accept(index, fact);
             } else {
                 static_assert(std::is_same_v<Fact, OperatorAction>);
                 audit_.emplace_back(index, std::move(fact));
@@ -103,6 +107,29 @@ Applied ReplicatedState::apply_precommit(LogIndex index, const Precommit& precom
     move_to(*record, TransactionState::precommitted);
     record->precommitted_at = precommit.at;
     record->changed_index = index;
+    if (coordinator_accepts(record->begin.branches.size())) {
+        record->acceptor.emplace();
+    }
+    return {Applied::Effect::changed, record};
+}
+
+Applied ReplicatedState::apply_promise(LogIndex, const Promise& promise) {
+    TransactionRecord* record = find(promise.xid);
+    if (record == nullptr || record->state != TransactionState::precommitted || !record->acceptor ||
+        promise.ballot <= record->acceptor->promised) {
+        return {Applied::Effect::no_effect, record};
+    }
+    record->acceptor->promised = promise.ballot;
+    return {Applied::Effect::changed, record};
+}
+
+Applied ReplicatedState::apply_accept(LogIndex, const Accept& accept) {
+    TransactionRecord* record = find(accept.xid);
+    if (record == nullptr || record->state != TransactionState::precommitted || !record->acceptor ||
+        accept.ballot < record->acceptor->promised) {
+        return {Applied::Effect::no_effect, record};
+    }
+    record->acceptor = AcceptorRecord{accept.ballot, accept.ballot, accept.value};
     return {Applied::Effect::changed, record};
 }
 

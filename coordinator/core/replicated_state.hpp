@@ -59,6 +59,14 @@ static_assert(!may_follow(TransactionState::aborting, TransactionState::committi
     return state == TransactionState::committed || state == TransactionState::aborted;
 }
 
+/// What the coordinator group promised and accepted as an acceptor of quorum 3PC.
+struct AcceptorRecord {
+    Ballot promised;
+    Ballot accepted; ///< (0, 0) by PRECOMMIT itself
+    Outcome accepted_value = Outcome::committed;
+    bool operator==(const AcceptorRecord&) const = default;
+};
+
 /// One transaction as the log knows it.
 struct TransactionRecord {
     Begin begin; ///< payloads are dropped (null-equivalent empty) once finished
@@ -68,6 +76,8 @@ struct TransactionRecord {
     LogIndex changed_index; ///< of the last command about it; the API's ETag
     std::optional<WallTime> precommitted_at;
     std::optional<WallTime> finished_at;
+    /// From PRECOMMIT on, where the coordinator group is an acceptor.
+    std::optional<AcceptorRecord> acceptor;
 };
 
 struct IdempotencyRecord {
@@ -95,6 +105,12 @@ struct SnapshotContent {
     std::vector<IdempotencyRecord> idempotency;
     std::vector<std::pair<LogIndex, OperatorAction>> audit;
 };
+
+/// The coordinator group is one more acceptor iff the participants are even in number, so that the
+/// number of acceptors is odd.
+[[nodiscard]] constexpr bool coordinator_accepts(std::size_t participants) noexcept {
+    return participants % 2 == 0;
+}
 
 /// What applying one command did; the coordinator and the app react to it.
 struct Applied {
@@ -159,6 +175,8 @@ private:
     Applied apply_begin(LogIndex index, Begin&& begin);
     Applied apply_enlist(LogIndex index, Enlist&& enlist);
     Applied apply_precommit(LogIndex index, const Precommit& precommit);
+    Applied apply_promise(LogIndex index, const Promise& promise);
+    Applied apply_accept(LogIndex index, const Accept& accept);
     Applied apply_decide(LogIndex index, Decide&& decide);
     Applied apply_end(LogIndex index, const End& end);
     Applied apply_tombstone(LogIndex index, Decide&& decide);

@@ -68,7 +68,15 @@ std::uint64_t hash_of(const TransactionRecord& record) {
         .number(record.changed_index.value())
         .time(record.precommitted_at.value_or(WallTime{}))
         .time(record.finished_at.value_or(WallTime{}))
+        .number(record.acceptor.has_value() ? 1 : 0)
         .number(record.decision.has_value() ? 1 : 0);
+    if (record.acceptor) {
+        hash.number(record.acceptor->promised.round)
+            .number(record.acceptor->promised.proposer)
+            .number(record.acceptor->accepted.round)
+            .number(record.acceptor->accepted.proposer)
+            .number(static_cast<std::uint64_t>(record.acceptor->accepted_value));
+    }
     if (record.decision) {
         hash.number(static_cast<std::uint64_t>(record.decision->outcome))
             .number(static_cast<std::uint64_t>(record.decision->reason))

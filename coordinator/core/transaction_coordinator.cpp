@@ -139,6 +139,9 @@ void TransactionCoordinator::Impl::request(RequestToken token, ClientRequest&& r
                 retry(token, std::move(wanted), false);
             } else if constexpr (std::is_same_v<Request, InquiryRequest>) {
                 inquire(token, wanted);
+            } else if constexpr (std::is_same_v<Request, PromiseRequest> ||
+                                 std::is_same_v<Request, AcceptRequest>) {
+                promise_or_accept(token, std::move(wanted));
             } else if constexpr (std::is_same_v<Request, PutParticipantRequest>) {
                 put_participant(token, std::move(wanted));
             } else {
@@ -230,7 +233,10 @@ void TransactionCoordinator::Impl::settle_turn() {
     for (TurnWaiter& waiter : waiters) {
         switch (waiter.kind) {
         case TurnWaiter::Kind::read:
-            run_read(waiter.token, std::move(*waiter.read));
+            run_read(waiter.token, std::move(*waiter.request));
+            break;
+        case TurnWaiter::Kind::ballot:
+            answer_ballot(waiter.token, *waiter.request);
             break;
         case TurnWaiter::Kind::acknowledge:
             reply(waiter.token, Acknowledged{});

@@ -153,6 +153,21 @@ struct RetryRequest { ///< operator: every waiting retry of this transaction bec
 struct InquiryRequest {
     Xid xid;
 };
+/// Quorum 3PC, where the coordinator group is an acceptor (PREPARE says so): a participant that
+/// terminates the transaction asks for a promise, then to accept its value. The answer is a
+/// BallotReply, given only after what it says is committed in the log (Q1). An unknown transaction
+/// is answered like an inquiry, with an InquiryReply.
+struct PromiseRequest {
+    Xid xid;
+    Ballot ballot;          ///< above (0, 0)
+    std::string capability; ///< from PREPARE
+};
+struct AcceptRequest {
+    Xid xid;
+    Ballot ballot;
+    Outcome value = Outcome::aborted;
+    std::string capability;
+};
 struct PutParticipantRequest {
     ParticipantName name;
     ParticipantDefinition definition;
@@ -165,9 +180,10 @@ struct RemoveParticipantRequest { ///< refused while an unfinished transaction n
 };
 struct ListParticipantsRequest {};
 
-using ClientRequest = std::variant<BeginRequest, EnlistRequest, DecideRequest, GetRequest,
-                                   ListRequest, RetryRequest, InquiryRequest, PutParticipantRequest,
-                                   RemoveParticipantRequest, ListParticipantsRequest>;
+using ClientRequest =
+    std::variant<BeginRequest, EnlistRequest, DecideRequest, GetRequest, ListRequest, RetryRequest,
+                 InquiryRequest, PutParticipantRequest, RemoveParticipantRequest,
+                 ListParticipantsRequest, PromiseRequest, AcceptRequest>;
 
 // ---------------------------------------------------------------- replies
 
@@ -260,9 +276,18 @@ struct ParticipantsReply {
     std::vector<std::pair<ParticipantName, ParticipantDefinition>> items;
 };
 struct Acknowledged {};
+/// An outcome settles the matter and comes without a grant (Q8).
+struct BallotReply {
+    Xid xid;
+    bool granted = false;
+    Ballot promised; ///< the highest; a refused proposer must go above it
+    std::optional<Ballot> accepted;
+    Outcome accepted_value = Outcome::aborted; ///< with `accepted`
+    std::optional<Outcome> outcome;
+};
 
 using Reply = std::variant<TransactionReply, TransactionPage, InquiryReply, ParticipantsReply,
-                           Acknowledged, Rejected>;
+                           Acknowledged, Rejected, BallotReply>;
 
 // ---------------------------------------------------------------- actions
 

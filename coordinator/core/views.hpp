@@ -28,8 +28,8 @@ struct Quorum {
 };
 [[nodiscard]] inline Quorum quorum_of(const VolatileTransaction& transaction) noexcept {
     const std::size_t participants = transaction.branches.size();
-    const bool even = participants % 2 == 0;
-    return {(participants + (even ? 1 : 0)) / 2 + 1, even};
+    const bool one_more = coordinator_accepts(participants);
+    return {(participants + (one_more ? 1 : 0)) / 2 + 1, one_more};
 }
 
 } // namespace concordat::core

@@ -131,6 +131,11 @@ void put(const core::OperatorAction& action, wire::OperatorAction& out) {
     out.set_at_ms(to_milliseconds(action.at));
 }
 
+void put(const core::Ballot& ballot, wire::Ballot& out) {
+    out.set_round(ballot.round);
+    out.set_proposer(ballot.proposer);
+}
+
 /// One overload per kind of command; a new kind does not compile until it has one.
 struct CommandWriter {
     wire::Command& out;
@@ -164,6 +169,17 @@ struct CommandWriter {
     }
     void operator()(const core::OperatorAction& action) const {
         put(action, *out.mutable_operator_action());
+    }
+    void operator()(const core::Promise& promise) const {
+        out.mutable_promise()->set_xid(promise.xid.value());
+        put(promise.ballot, *out.mutable_promise()->mutable_ballot());
+        out.mutable_promise()->set_at_ms(to_milliseconds(promise.at));
+    }
+    void operator()(const core::Accept& accept) const {
+        out.mutable_accept()->set_xid(accept.xid.value());
+        put(accept.ballot, *out.mutable_accept()->mutable_ballot());
+        out.mutable_accept()->set_value(static_cast<std::uint32_t>(accept.value));
+        out.mutable_accept()->set_at_ms(to_milliseconds(accept.at));
     }
 };
 
@@ -226,6 +242,10 @@ core::OperatorAction get(const wire::OperatorAction& action) {
             wall_time(action.at_ms())};
 }
 
+core::Ballot get(const wire::Ballot& ballot) {
+    return {ballot.round(), ballot.proposer()};
+}
+
 core::Command get(const wire::Command& command, Checked& check) {
     switch (command.kind_case()) {
     case wire::Command::kBegin:
@@ -252,6 +272,13 @@ core::Command get(const wire::Command& command, Checked& check) {
         return core::RemoveParticipant{core::ParticipantName{command.remove_participant().name()}};
     case wire::Command::kOperatorAction:
         return get(command.operator_action());
+    case wire::Command::kPromise:
+        return core::Promise{core::Xid{command.promise().xid()}, get(command.promise().ballot()),
+                             wall_time(command.promise().at_ms())};
+    case wire::Command::kAccept:
+        return core::Accept{core::Xid{command.accept().xid()}, get(command.accept().ballot()),
+                            check.enumerator(command.accept().value(), core::Outcome::aborted),
+                            wall_time(command.accept().at_ms())};
     case wire::Command::KIND_NOT_SET:
         break;
     }
@@ -274,6 +301,12 @@ core::TransactionRecord get(const wire::TransactionRecord& record, Checked& chec
     if (record.has_finished_at_ms()) {
         result.finished_at = wall_time(record.finished_at_ms());
     }
+    if (record.has_acceptor()) {
+        const wire::AcceptorRecord& acceptor = record.acceptor();
+        result.acceptor = core::AcceptorRecord{
+            get(acceptor.promised()), get(acceptor.accepted()),
+            check.enumerator(acceptor.accepted_value(), core::Outcome::aborted)};
+    }
     return result;
 }
 
@@ -290,6 +323,12 @@ void put(const core::TransactionRecord& record, wire::TransactionRecord& out) {
     }
     if (record.finished_at) {
         out.set_finished_at_ms(to_milliseconds(*record.finished_at));
+    }
+    if (record.acceptor) {
+        wire::AcceptorRecord& acceptor = *out.mutable_acceptor();
+        put(record.acceptor->promised, *acceptor.mutable_promised());
+        put(record.acceptor->accepted, *acceptor.mutable_accepted());
+        acceptor.set_accepted_value(static_cast<std::uint32_t>(record.acceptor->accepted_value));
     }
 }
 

@@ -63,6 +63,10 @@ std::string milliseconds(Duration duration) {
     return std::to_string(duration / std::chrono::milliseconds{1}) + "ms";
 }
 
+std::string text_of(const Ballot& ballot) {
+    return "(" + std::to_string(ballot.round) + "," + std::to_string(ballot.proposer) + ")";
+}
+
 std::string text_of(const Begin& begin) {
     std::string text = "Begin " + begin.xid.value();
     text += begin.protocol == Protocol::three_phase ? " 3pc" : " 2pc";
@@ -177,6 +181,11 @@ std::string text_of(const Command& command) {
                 return "PutParticipant " + fact.name.value();
             } else if constexpr (std::is_same_v<Fact, RemoveParticipant>) {
                 return "RemoveParticipant " + fact.name.value();
+            } else if constexpr (std::is_same_v<Fact, Promise>) {
+                return "Promise " + fact.xid.value() + " " + text_of(fact.ballot);
+            } else if constexpr (std::is_same_v<Fact, Accept>) {
+                return "Accept " + fact.xid.value() + " " + text_of(fact.ballot) + " " +
+                       name_of(fact.value);
             } else {
                 static_assert(std::is_same_v<Fact, OperatorAction>);
                 return "OperatorAction " + fact.who + " " + fact.action + " " + fact.object;
@@ -241,6 +250,15 @@ std::string text_of(const Reply& reply) {
         text += " \"" + rejected->detail + "\"";
         text += rejected->leader ? " leader n" + std::to_string(rejected->leader->value()) : "";
         return text;
+    }
+    if (const auto* ballot = std::get_if<BallotReply>(&reply)) {
+        std::string text = ballot->granted ? "granted" : "not granted";
+        text += ", promised " + text_of(ballot->promised);
+        if (ballot->accepted) {
+            text +=
+                ", accepted " + text_of(*ballot->accepted) + " " + name_of(ballot->accepted_value);
+        }
+        return text + (ballot->outcome ? std::string{", "} + name_of(*ballot->outcome) : "");
     }
     return "acknowledged";
 }

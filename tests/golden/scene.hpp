@@ -63,6 +63,7 @@ private:
     void on_list(const Line& line);
     void on_inquire(const Line& line);
     void on_retry(const Line& line);
+    void on_ballot(const Line& line);
     void on_forget(const Line& line);
     // Participants and looking.
     void on_answer(const Line& line);

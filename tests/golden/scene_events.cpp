@@ -18,7 +18,8 @@ Scene::Scene() {
         {"get", &Scene::on_get},         {"list", &Scene::on_list},
         {"inquire", &Scene::on_inquire}, {"retry", &Scene::on_retry},
         {"forget", &Scene::on_forget},   {"answer", &Scene::on_answer},
-        {"figures", &Scene::on_figures}, {"timeline", &Scene::on_timeline},
+        {"figures", &Scene::on_figures}, {"promise", &Scene::on_ballot},
+        {"accept", &Scene::on_ballot},   {"timeline", &Scene::on_timeline},
     };
 }
 
@@ -261,6 +262,23 @@ void Scene::on_list(const Line& line) {
 
 void Scene::on_inquire(const Line& line) {
     request(line, InquiryRequest{Xid{line.word(1)}});
+}
+
+/// `promise t round=1 proposer=2`, `accept t round=1 proposer=2 value=abort`
+void Scene::on_ballot(const Line& line) {
+    const Xid xid{line.word(1)};
+    const Ballot ballot{std::stoul(line.option("round")), std::stoul(line.option("proposer"))};
+    const TransactionRecord* record = nodes_[leader_].coordinator->state().find(xid);
+    const std::string capability =
+        line.option("capability", record == nullptr ? "" : record->begin.capability);
+    if (line.word(0) == "promise") {
+        request(line, PromiseRequest{xid, ballot, capability});
+    } else {
+        request(line, AcceptRequest{xid, ballot,
+                                    line.option("value") == "commit" ? Outcome::committed
+                                                                     : Outcome::aborted,
+                                    capability});
+    }
 }
 
 void Scene::on_retry(const Line& line) {

@@ -229,6 +229,7 @@ TEST_F(OneNode, resumes_ten_thousand_transactions) {
     calls.clear();
     core.lost_leadership(std::nullopt);
     core.became_leader();
+    turn();
     for (int i = 0; i < 100 && core.figures().in_flight + core.figures().undecided > 0; ++i) {
         turn();
         answer_all();
