@@ -291,9 +291,12 @@ private:
         // Forgetting is cheap and never urgent.
         static constexpr std::uint64_t looks_between_forgetting = 60;
         for (std::uint64_t look = 1; !stop.stop_requested(); ++look) {
-            recover_now();
+            const bool there_is_more = recover_now() >= options_.recovery.batch;
             if (look % looks_between_forgetting == 0) {
                 (void)resource_->forget_finished();
+            }
+            if (there_is_more) {
+                continue;
             }
             std::unique_lock lock(mutex_);
             wake_.wait_for(lock, options_.recovery.interval, [this] { return stopped_; });

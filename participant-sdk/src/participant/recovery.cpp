@@ -56,14 +56,9 @@ std::size_t Recovery::look() {
     counters_.oldest_in_doubt_ms = oldest.count();
     inquire(cases);
     std::size_t ended = 0;
-    for (Case& one : cases) {
-        if (!one.ended && !one.answered && one.branch.context) {
-            if (one.branch.context->protocol == Protocol::three_phase) {
-                run_ballot(one);
-            } else {
-                ask_peers(one);
-            }
-        }
+    ask_peers(cases);
+    run_ballots(cases);
+    for (const Case& one : cases) {
         if (one.ended) {
             ++ended;
         } else if (one.branch.age >= options_.alarm_age) {
@@ -166,125 +161,165 @@ bool Recovery::finish(Case& one, Outcome outcome, std::atomic<std::uint64_t>& co
     return true;
 }
 
-std::vector<Peer> Recovery::others(const Case& one) const {
+std::vector<Peer> Recovery::others(const Case& one) {
     std::vector<Peer> peers = one.branch.context->peers;
     std::erase_if(peers, [&one](const Peer& peer) { return peer.branch == one.branch.key.branch; });
     return peers;
 }
 
+// Left alone by the coordinators, and with the knowledge to go on without them.
+bool Recovery::is_orphan(const Case& one, Protocol protocol) {
+    return !one.ended && !one.answered && one.branch.context &&
+           one.branch.context->protocol == protocol;
+}
+
 // Two-phase: a peer that committed, aborted or refused knows the outcome; if all are uncertain
 // there is nothing to do but wait.
-void Recovery::ask_peers(Case& one) {
+void Recovery::ask_peers(std::vector<Case>& cases) {
     std::vector<OutboundCall> calls;
-    for (const Peer& peer : others(one)) {
-        calls.push_back(
-            {.base_url = peer.base_url,
-             .method = "GET",
-             .target = branch_target(key_at(one.branch.key, peer)),
-             .headers = {{std::string(wire::capability_header), one.branch.context->capability}},
-             .body = {}});
+    std::vector<Case*> asking;
+    for (Case& one : cases) {
+        if (!is_orphan(one, Protocol::two_phase)) {
+            continue;
+        }
+        for (const Peer& peer : others(one)) {
+            calls.push_back({.base_url = peer.base_url,
+                             .method = "GET",
+                             .target = branch_target(key_at(one.branch.key, peer)),
+                             .headers = {{std::string(wire::capability_header),
+                                          one.branch.context->capability}},
+                             .body = {}});
+            asking.push_back(&one);
+        }
     }
-    for (const auto& reply : outbound_.exchange(calls, options_.call_timeout)) {
-        if (!reply || reply->status != 200) {
+    const auto replies = outbound_.exchange(calls, options_.call_timeout);
+    for (std::size_t index = 0; index < replies.size(); ++index) {
+        Case& one = *asking[index];
+        if (one.ended || !replies[index] || replies[index]->status != 200) {
             continue;
         }
-        const auto status = wire::decode_status(reply->body);
-        if (!status) {
-            continue;
-        }
-        if (status->state == wire::BranchState::committed) {
+        const auto status = wire::decode_status(replies[index]->body);
+        if (status && status->state == wire::BranchState::committed) {
             finish(one, Outcome::committed, counters_.recovered_by_peers);
-            return;
-        }
-        if (status->state == wire::BranchState::aborted) {
+        } else if (status && status->state == wire::BranchState::aborted) {
             finish(one, Outcome::aborted, counters_.recovered_by_peers);
-            return;
         }
     }
 }
 
-void Recovery::run_ballot(Case& one) {
-    const BranchKey& key = one.branch.key;
-    const BranchContext& context = *one.branch.context;
-    if (context.quorum == 0) {
-        return; // the PREPARE named no quorum rule: only the coordinator may decide
+// The ballots of all orphans go through their phases side by side: a peer that does not answer
+// costs one time-out per phase and not one per branch.
+void Recovery::run_ballots(std::vector<Case>& cases) {
+    std::vector<Attempt> attempts;
+    for (Case& one : cases) {
+        // Without a quorum rule in the PREPARE only the coordinator may decide.
+        if (is_orphan(one, Protocol::three_phase) && one.branch.context->quorum > 0) {
+            if (auto terminator = promise_to_itself(one)) {
+                attempts.push_back({&one, std::move(*terminator)});
+            }
+        }
     }
+    ask_acceptors(attempts, Terminator::Phase::promising);
+    for (Attempt& attempt : attempts) {
+        accept_itself(attempt);
+    }
+    ask_acceptors(attempts, Terminator::Phase::accepting);
+    std::vector<OutboundCall> news;
+    for (Attempt& attempt : attempts) {
+        const Terminator& terminator = attempt.terminator;
+        if (terminator.phase() == Terminator::Phase::decided &&
+            finish(*attempt.one, terminator.value(), counters_.recovered_by_ballot)) {
+            tell_peers(*attempt.one, terminator.value(), news);
+        }
+    }
+    (void)outbound_.exchange(news, options_.call_timeout);
+}
+
+// The own acceptor promises first, in the store. It does so once per ballot, so two replicas of
+// this participant can never propose under the same number.
+std::optional<Terminator> Recovery::promise_to_itself(const Case& one) {
     ++counters_.ballots_started;
-    // The own acceptor promises first, in the store. It does so once per ballot, so two replicas of
-    // this participant can never propose under the same number.
-    std::optional<Terminator> attempt;
+    const BranchKey& key = one.branch.key;
+    std::optional<Terminator> terminator;
     wire::BallotAnswer own;
     const auto promised = resource_.change_acceptor(key, [&](const AcceptorState& state) {
-        attempt.emplace(key.branch, context.quorum, state.promised);
-        AcceptorStep step = promise(state, attempt->ballot());
+        terminator.emplace(key.branch, one.branch.context->quorum, state.promised);
+        AcceptorStep step = promise(state, terminator->ballot());
         own = std::move(step.answer);
         return step.state;
     });
     if (!promised) {
+        return std::nullopt;
+    }
+    terminator->on_promise(key.branch, own);
+    return terminator;
+}
+
+void Recovery::accept_itself(Attempt& attempt) {
+    Terminator& terminator = attempt.terminator;
+    if (terminator.phase() != Terminator::Phase::accepting) {
         return;
     }
-    attempt->on_promise(key.branch, own);
-
-    const std::vector<Peer> peers = others(one);
-    wire::BallotRequest request{.xid = key.xid.value(),
-                                .branch = 0,
-                                .ballot = {attempt->ballot().round, attempt->ballot().proposer},
-                                .value = {},
-                                .capability = context.capability};
-    const auto ask = [&](std::string_view step, auto&& receive) {
-        std::vector<OutboundCall> calls;
-        for (const Peer& peer : peers) {
-            calls.push_back(
-                {.base_url = peer.base_url,
-                 .method = "POST",
-                 .target = fmt::format("{}/ballots/{}", branch_target(key_at(key, peer)), step),
-                 .headers = {},
-                 .body = wire::encode(request)});
-        }
-        const auto replies = outbound_.exchange(calls, options_.call_timeout);
-        for (std::size_t index = 0; index < replies.size(); ++index) {
-            if (!replies[index] || replies[index]->status != 200) {
-                continue;
-            }
-            if (const auto answer = wire::decode_ballot_answer(replies[index]->body)) {
-                receive(peers[index].branch, *answer);
-            }
-        }
-    };
-    ask("promise", [&](std::uint16_t branch, const wire::BallotAnswer& answer) {
-        attempt->on_promise(branch, answer);
+    const BranchKey& key = attempt.one->branch.key;
+    wire::BallotAnswer own;
+    const auto accepted = resource_.change_acceptor(key, [&](const AcceptorState& state) {
+        AcceptorStep step = accept(state, terminator.ballot(), terminator.value());
+        own = std::move(step.answer);
+        return step.state;
     });
-    if (attempt->phase() == Terminator::Phase::accepting) {
-        const Outcome value = attempt->value();
-        request.value = static_cast<wire::Outcome>(value);
-        const auto accepted = resource_.change_acceptor(key, [&](const AcceptorState& state) {
-            AcceptorStep step = accept(state, attempt->ballot(), value);
-            own = std::move(step.answer);
-            return step.state;
-        });
-        if (!accepted) {
-            return;
-        }
-        attempt->on_accept(key.branch, own);
-        ask("accept", [&](std::uint16_t branch, const wire::BallotAnswer& answer) {
-            attempt->on_accept(branch, answer);
-        });
+    if (accepted) {
+        terminator.on_accept(key.branch, own);
     }
-    if (attempt->phase() == Terminator::Phase::decided &&
-        finish(one, attempt->value(), counters_.recovered_by_ballot)) {
-        tell_peers(one, attempt->value());
+}
+
+void Recovery::ask_acceptors(std::vector<Attempt>& attempts, Terminator::Phase phase) {
+    const bool promising = phase == Terminator::Phase::promising;
+    std::vector<OutboundCall> calls;
+    std::vector<std::pair<Attempt*, std::uint16_t>> asked;
+    for (Attempt& attempt : attempts) {
+        const Terminator& terminator = attempt.terminator;
+        if (terminator.phase() != phase) {
+            continue;
+        }
+        wire::BallotRequest request;
+        request.ballot = {terminator.ballot().round, terminator.ballot().proposer};
+        request.capability = attempt.one->branch.context->capability;
+        if (!promising) {
+            request.value = static_cast<wire::Outcome>(terminator.value());
+        }
+        for (const Peer& peer : others(*attempt.one)) {
+            calls.push_back({.base_url = peer.base_url,
+                             .method = "POST",
+                             .target = branch_target(key_at(attempt.one->branch.key, peer)) +
+                                       (promising ? "/ballots/promise" : "/ballots/accept"),
+                             .headers = {},
+                             .body = wire::encode(request)});
+            asked.emplace_back(&attempt, peer.branch);
+        }
+    }
+    const auto replies = outbound_.exchange(calls, options_.call_timeout);
+    for (std::size_t index = 0; index < replies.size(); ++index) {
+        if (!replies[index] || replies[index]->status != 200) {
+            continue;
+        }
+        const auto answer = wire::decode_ballot_answer(replies[index]->body);
+        if (!answer) {
+            continue;
+        }
+        Terminator& terminator = asked[index].first->terminator;
+        promising ? terminator.on_promise(asked[index].second, *answer)
+                  : terminator.on_accept(asked[index].second, *answer);
     }
 }
 
 // Saves the peers a ballot of their own; one that does not hear it runs its own and finds the same.
-void Recovery::tell_peers(const Case& one, Outcome outcome) {
+void Recovery::tell_peers(const Case& one, Outcome outcome, std::vector<OutboundCall>& calls) {
     wire::BranchRequest request;
     request.xid = one.branch.key.xid.value();
     request.operation =
         outcome == Outcome::committed ? wire::Operation::commit : wire::Operation::abort;
     request.three_phase = true;
     request.capability = one.branch.context->capability;
-    std::vector<OutboundCall> calls;
     for (const Peer& peer : others(one)) {
         request.branch = peer.branch;
         calls.push_back({.base_url = peer.base_url,
@@ -293,7 +328,6 @@ void Recovery::tell_peers(const Case& one, Outcome outcome) {
                          .headers = {},
                          .body = wire::encode(request)});
     }
-    (void)outbound_.exchange(calls, options_.call_timeout);
 }
 
 } // namespace concordat::participant

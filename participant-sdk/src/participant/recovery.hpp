@@ -14,11 +14,14 @@
 #include "participant-sdk/src/participant/counters.hpp"
 #include "participant-sdk/src/participant/delivery.hpp"
 #include "participant-sdk/src/participant/outbound.hpp"
+#include "participant-sdk/src/participant/terminator.hpp"
 
 #include <concordat/participant.hpp>
 #include <concordat/resource.hpp>
 
+#include <atomic>
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -39,14 +42,22 @@ private:
         bool answered = false; ///< by a coordinator, if only with "undecided"
         bool ended = false;
     };
+    struct Attempt {
+        Case* one;
+        Terminator terminator;
+    };
 
     void inquire(std::vector<Case>& cases);
     void read_inquiry(Case& one, const OutboundReply& reply);
-    void ask_peers(Case& one);
-    void run_ballot(Case& one);
-    void tell_peers(const Case& one, Outcome outcome);
+    void ask_peers(std::vector<Case>& cases);
+    void run_ballots(std::vector<Case>& cases);
+    [[nodiscard]] std::optional<Terminator> promise_to_itself(const Case& one);
+    void accept_itself(Attempt& attempt);
+    void ask_acceptors(std::vector<Attempt>& attempts, Terminator::Phase phase);
+    static void tell_peers(const Case& one, Outcome outcome, std::vector<OutboundCall>& calls);
     bool finish(Case& one, Outcome outcome, std::atomic<std::uint64_t>& counter);
-    [[nodiscard]] std::vector<Peer> others(const Case& one) const;
+    [[nodiscard]] static bool is_orphan(const Case& one, Protocol protocol);
+    [[nodiscard]] static std::vector<Peer> others(const Case& one);
 
     Resource& resource_;
     Delivery& delivery_;
