@@ -185,10 +185,10 @@ class Story:
         leader = self.cluster.wait_for_leader()
         cli = SOURCE / "build" / "release" / "bin" / "concordat"
         say("\nEverything keeps running. Look around:")
-        say(f"   {cli} --url {leader.url} txn list")
-        say(f"   {cli} --url {leader.url} txn get order-cleo-1")
-        say(f"   {cli} --url {leader.url} cluster status")
-        say(f"   psql {self.postgres.url(Shop.ORDERS)} -c 'SELECT * FROM orders'")
+        say(f"   {cli} --server {leader.url} txn list")
+        say(f"   {cli} --server {leader.url} txn get order-cleo-1")
+        say(f"   {cli} --server {leader.url} cluster status")
+        say(f"   psql {self.postgres.url(Shop.ORDERS)} -c 'SELECT * FROM customer_order'")
         say(f"   logs and data: {self.folder}")
         say("   scripts/demo --stop ends it all")
 
