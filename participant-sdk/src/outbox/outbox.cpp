@@ -23,6 +23,23 @@ bool is_topic_character(char c) noexcept {
            c == '_' || c == '-';
 }
 
+// 8-4-4-4-12 hexadecimal digits.
+bool is_uuid(std::string_view text) noexcept {
+    if (text.size() != 36) {
+        return false;
+    }
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        const bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+        const char c = text[i];
+        const bool digit =
+            (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+        if (dash ? c != '-' : !digit) {
+            return false;
+        }
+    }
+    return true;
+}
+
 std::expected<void, PublishError> check(const Message& message) {
     if (message.topic.empty() || message.topic.size() > topic_limit_bytes) {
         return invalid(fmt::format("topic must have 1 to {} bytes", topic_limit_bytes));
@@ -35,6 +52,12 @@ std::expected<void, PublishError> check(const Message& message) {
     }
     if (message.type.size() > type_limit_bytes) {
         return invalid(fmt::format("type has more than {} bytes", type_limit_bytes));
+    }
+    if (message.type.find('\0') != std::string::npos) {
+        return invalid("type may not hold NUL");
+    }
+    if (!message.event_id.empty() && !is_uuid(message.event_id)) {
+        return invalid("event_id is not a UUID");
     }
     if (message.payload && message.payload->size() > payload_limit_bytes) {
         return invalid(fmt::format("payload has {} bytes, the limit is {}", message.payload->size(),

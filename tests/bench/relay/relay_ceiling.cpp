@@ -17,7 +17,6 @@
 
 #include <chrono>
 #include <cstdlib>
-#include <future>
 #include <string>
 #include <vector>
 
@@ -58,6 +57,23 @@ Result execute(Connection& connection, const char* sql, const Parameters& parame
     return std::move(*done);
 }
 
+// Until the statement that was sent, if any, is done.
+void await(Connection& connection) {
+    while (connection.busy()) {
+        const auto advanced = connection.advance();
+        if (!advanced) {
+            fail(advanced.error().detail);
+        }
+        if (!advanced->has_value()) {
+            pollfd wait{.fd = connection.socket(),
+                        .events =
+                            static_cast<short>(POLLIN | (connection.wants_write() ? POLLOUT : 0)),
+                        .revents = 0};
+            ::poll(&wait, 1, -1);
+        }
+    }
+}
+
 void empty_database(const std::string& conninfo) {
     Connection reader = connect(conninfo);
     Connection deleter = connect(conninfo);
@@ -69,7 +85,6 @@ void empty_database(const std::string& conninfo) {
         execute(reader, "SELECT min(id), max(id) FROM concordat_outbox", Parameters());
     const std::int64_t last = bounds.int64(0, 1);
     std::int64_t rows = 0;
-    std::future<void> deleting;
     const auto started = Clock::now();
     for (std::int64_t after = bounds.int64(0, 0) - 1; after < last; after += window_rows) {
         const Result window =
@@ -84,22 +99,18 @@ void empty_database(const std::string& conninfo) {
             ids.push_back(window.int64(row, 1));
         }
         rows += window.rows();
-        if (deleting.valid()) {
-            deleting.get();
+        await(deleter);
+        const auto sent = deleter.send(
+            "DELETE FROM concordat_outbox WHERE ctid = ANY (ARRAY("
+            "SELECT found.at FROM unnest($1::smallint[], $2::bigint[]) AS d (bucket, id) "
+            "CROSS JOIN LATERAL (SELECT ctid AS at FROM concordat_outbox o "
+            "WHERE o.bucket = d.bucket AND o.id = d.id OFFSET 0) found))",
+            Parameters().int16_array(buckets).int64_array(ids));
+        if (!sent) {
+            fail(sent.error().detail);
         }
-        deleting = std::async(std::launch::async, [&deleter, buckets, ids] {
-            std::ignore = execute(
-                deleter,
-                "DELETE FROM concordat_outbox WHERE ctid = ANY (ARRAY("
-                "SELECT found.at FROM unnest($1::smallint[], $2::bigint[]) AS d (bucket, id) "
-                "CROSS JOIN LATERAL (SELECT ctid AS at FROM concordat_outbox o "
-                "WHERE o.bucket = d.bucket AND o.id = d.id OFFSET 0) found))",
-                Parameters().int16_array(buckets).int64_array(ids));
-        });
     }
-    if (deleting.valid()) {
-        deleting.get();
-    }
+    await(deleter);
     report(rows, started);
 }
 
