@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <atomic>
+#include <charconv>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -47,6 +48,17 @@ void register_self(const Options& options, const std::string& url,
             return;
         }
     }
+}
+
+bool split_listener(const std::string& listen, concordat::ParticipantServerOptions& options) {
+    const std::size_t colon = listen.rfind(':');
+    if (colon == std::string::npos) {
+        return false;
+    }
+    options.address = listen.substr(0, colon);
+    const char* const end = listen.data() + listen.size();
+    const auto parsed = std::from_chars(listen.data() + colon + 1, end, options.port);
+    return parsed.ec == std::errc{} && parsed.ptr == end;
 }
 
 sigset_t block_end_signals() {
@@ -136,10 +148,10 @@ int run(const Options& options, const Service& service) {
     };
     concordat::Participant participant(*resource, participant_options);
 
-    const std::size_t colon = options.listen.rfind(':');
     concordat::ParticipantServerOptions server_options;
-    server_options.address = options.listen.substr(0, colon);
-    server_options.port = static_cast<std::uint16_t>(std::atoi(options.listen.c_str() + colon + 1));
+    if (!split_listener(options.listen, server_options)) {
+        return fail("--listen must be address:port");
+    }
     server_options.service = service.route;
     concordat::ParticipantServer server(participant, server_options);
     if (auto started = server.start(); !started) {
