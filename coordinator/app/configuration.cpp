@@ -210,6 +210,15 @@ void distribute(Configuration& c) {
         c.log.members.push_back({c.node, c.log.peer_listen_address});
     }
     c.transactions.node = c.node;
+    // Participants in doubt inquire where PREPARE told them to.
+    c.participants.coordinators.clear();
+    for (const auto& member : c.members) {
+        c.participants.coordinators.push_back(member.api_url);
+    }
+    if (c.members.empty() && is_loopback(c.api_listen.host) && c.api_listen.port != 0) {
+        const std::string host = c.api_listen.host == "::1" ? "[::1]" : c.api_listen.host;
+        c.participants.coordinators.push_back(fmt::format("http://{}:{}", host, c.api_listen.port));
+    }
     c.server.address = c.api_listen.host == "localhost" ? "127.0.0.1" : c.api_listen.host;
     c.server.port = c.api_listen.port;
 }

@@ -48,6 +48,7 @@ struct Configuration {
     std::size_t max_queued_requests = 0;
     std::chrono::milliseconds drain_deadline{};
     bool insecure = false;
+    std::string access_file; ///< callers and their roles; empty = everybody may do everything
 
     log::Options log;
     core::CoordinatorOptions transactions;

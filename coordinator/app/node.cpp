@@ -11,6 +11,8 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <fstream>
+#include <iterator>
 #include <random>
 #include <thread>
 
@@ -73,6 +75,23 @@ http::ClusterView view_of(const Configuration& configuration, const log::Status&
     return view;
 }
 
+std::expected<http::AccessTable, std::string> load_access(const std::string& path) {
+    if (path.empty()) {
+        return http::AccessTable{};
+    }
+    std::ifstream file(path);
+    if (!file) {
+        return std::unexpected(path + " cannot be read");
+    }
+    const std::string text{std::istreambuf_iterator<char>(file), {}};
+    auto table = http::AccessTable::parse(text);
+    if (table && table->is_open()) {
+        // A file without callers is a mistake, not the wish to let everybody in.
+        return std::unexpected(path + " names no caller");
+    }
+    return table;
+}
+
 } // namespace
 
 Node::Node(Configuration configuration)
@@ -101,7 +120,13 @@ std::expected<void, std::string> Node::start() {
     }
     log_ = std::move(*opened);
 
-    api_ = std::make_unique<http::Api>(*this, http::ApiOptions{}, *threads_);
+    http::ApiOptions api_options;
+    if (auto access = load_access(configuration_.access_file)) {
+        api_options.access = std::move(*access);
+    } else {
+        return std::unexpected("api.access_file: " + access.error());
+    }
+    api_ = std::make_unique<http::Api>(*this, std::move(api_options), *threads_);
     server_ = std::make_unique<transport::Server>(
         *threads_, configuration_.server,
         [this](transport::Request&& request, transport::Responder responder) {

@@ -1,5 +1,7 @@
 #include "coordinator/app/settings.hpp"
 
+#include "coordinator/http/allowed_networks.hpp"
+
 #include <charconv>
 
 namespace concordat::app {
@@ -120,6 +122,13 @@ constexpr Setting api_settings[] = {
     {"api.insecure", "false",
      "Allow listeners off the loopback interface without TLS; only inside a trusted network.",
      [](Configuration& c, std::string_view text) { return store(parse_bool(text), c.insecure); }},
+    {"api.access_file", "",
+     "File with the callers (tokens by their SHA-256, certificate names) and their roles; empty = "
+     "every caller may do everything.",
+     [](Configuration& c, std::string_view text) {
+         c.access_file = text;
+         return Assigned{};
+     }},
     {"api.io_threads", "1", "Threads for HTTP; one is right on two cores.",
      [](Configuration& c, std::string_view text) {
          return store_count(text, c.io_threads, 1, 64);
@@ -262,7 +271,8 @@ constexpr Setting other_settings[] = {
      "CIDR networks, separated by ',', that participants may live in; empty = all.",
      [](Configuration& c, std::string_view text) {
          c.participants.allowed_networks = split_list(text);
-         return Assigned{};
+         const auto parsed = http::AllowedNetworks::parse(c.participants.allowed_networks);
+         return parsed ? Assigned{} : std::unexpected(parsed.error());
      }},
     {"logging.level", "info", "trace, debug, info, warning or error.",
      [](Configuration& c, std::string_view text) {

@@ -85,6 +85,16 @@ transport::ClientOptions client_options(const CallerOptions& options) {
     return out;
 }
 
+/// The participant has not seen the call. Only a one-phase commit must be told from an unknown
+/// effect: as long as nothing was sent its transaction can still be aborted. Elsewhere the detail
+/// is worth more to people.
+CallAnswer not_sent(core::Operation operation, const std::string& detail) {
+    if (operation == core::Operation::commit_one_phase) {
+        return core::CallResult::Later{};
+    }
+    return core::CallResult::Unknown{detail};
+}
+
 std::chrono::milliseconds longest_timeout(const std::vector<core::ParticipantCall>& calls) {
     core::Duration longest{std::chrono::milliseconds{1}};
     for (const core::ParticipantCall& call : calls) {
@@ -272,7 +282,10 @@ void ParticipantCaller::Impl::finish(const TargetPtr& target, std::vector<core::
     results.reserve(keys.size());
     if (!result) {
         for (core::CallKey& key : keys) {
-            results.push_back({std::move(key), core::CallResult::Unknown{result.error().detail}});
+            CallAnswer answer = result.error().effect == transport::TransportError::Effect::none
+                                    ? not_sent(key.operation, result.error().detail)
+                                    : CallAnswer{core::CallResult::Unknown{result.error().detail}};
+            results.push_back({std::move(key), std::move(answer)});
         }
     } else if (batch) {
         Operations operations;
@@ -295,7 +308,7 @@ void ParticipantCaller::Impl::finish(const TargetPtr& target, std::vector<core::
     };
     const auto unknown = std::count_if(results.begin(), results.end(), is_unknown);
     unknown_results_.fetch_add(static_cast<std::uint64_t>(unknown), std::memory_order_relaxed);
-    if (static_cast<std::size_t>(unknown) == results.size()) {
+    if (!result || static_cast<std::size_t>(unknown) == results.size()) {
         target->breaker.failed(CircuitBreaker::Clock::now());
     } else {
         target->breaker.succeeded();
@@ -317,7 +330,7 @@ void ParticipantCaller::Impl::fail(const Calls& calls, const std::string& detail
     std::vector<core::CallResult> results;
     results.reserve(calls.size());
     for (const core::ParticipantCall& call : calls) {
-        results.push_back({call.key, core::CallResult::Unknown{detail}});
+        results.push_back({call.key, not_sent(call.key.operation, detail)});
     }
     deliver(std::move(results));
 }

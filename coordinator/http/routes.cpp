@@ -17,9 +17,9 @@ constexpr RoleSet operators = static_cast<RoleSet>(Role::operations);
 
 constexpr std::array route_table{
     Route{"POST", "/v1/transactions", writers, handle_submit},
-    Route{"GET", "/v1/transactions", readers, handle_list},
+    Route{"GET", "/v1/transactions", readers, handle_list, true},
     Route{"PUT", "/v1/transactions/{xid}", writers, handle_put},
-    Route{"GET", "/v1/transactions/{xid}", readers, handle_get},
+    Route{"GET", "/v1/transactions/{xid}", readers, handle_get, true},
     Route{"POST", "/v1/transactions/{xid}/branches", writers, handle_enlist},
     Route{"POST", "/v1/transactions/{xid}/commit", writers, handle_commit},
     Route{"POST", "/v1/transactions/{xid}/abort", writers, handle_abort},
@@ -28,7 +28,7 @@ constexpr std::array route_table{
     Route{"GET", "/v1/participants", readers, handle_list_participants},
     Route{"GET", "/v1/participants/{name}", readers, handle_get_participant},
     Route{"PUT", "/v1/participants/{name}", operators, handle_put_participant},
-    Route{"DELETE", "/v1/participants/{name}", operators, handle_delete_participant},
+    Route{"DELETE", "/v1/participants/{name}", operators, handle_delete_participant, true},
     Route{"GET", "/v1/cluster", observers, handle_cluster},
     Route{"POST", "/v1/cluster/transfer", operators, handle_transfer},
     Route{"POST", "/v1/node/drain", operators, handle_drain},

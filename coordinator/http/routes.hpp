@@ -24,6 +24,7 @@ struct Route {
     std::string_view pattern; ///< at most one "{parameter}" segment
     RoleSet roles;            ///< 0: no credentials needed
     void (*handler)(Service&, const ExchangePtr&);
+    bool takes_query = false; ///< otherwise any query parameter is refused
 };
 
 [[nodiscard]] std::span<const Route> routes() noexcept;

@@ -85,6 +85,14 @@ void Service::handle(transport::Request&& request, transport::Responder responde
         refuse(*exchange, {.code = ProblemCode::unsupported_media_type});
         return;
     }
+    std::vector<Complaint> complaints;
+    if (!exchange->route->takes_query) {
+        refuse_query(exchange->request.query(), complaints);
+    }
+    if (!complaints.empty()) {
+        refuse(*exchange, std::move(complaints));
+        return;
+    }
     exchange->route->handler(*this, exchange);
 }
 

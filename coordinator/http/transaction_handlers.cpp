@@ -106,7 +106,6 @@ void begin(Service& service, const ExchangePtr& exchange, std::optional<core::Xi
     if (!decoded) {
         complaints = std::move(decoded.error());
     }
-    refuse_query(exchange->request.query(), complaints);
     const Preferences preferences = parse_prefer(exchange->request.headers, complaints);
     std::string key = idempotency_key(exchange->request.headers, complaints);
     if (!complaints.empty()) {
@@ -139,7 +138,6 @@ void decide(Service& service, const ExchangePtr& exchange, core::Outcome wanted)
     if (!decoded) {
         complaints = std::move(decoded.error());
     }
-    refuse_query(exchange->request.query(), complaints);
     const Preferences preferences = parse_prefer(exchange->request.headers, complaints);
     if (!complaints.empty()) {
         service.refuse(*exchange, std::move(complaints));
@@ -219,13 +217,8 @@ void handle_enlist(Service& service, const ExchangePtr& exchange) {
         return;
     }
     auto branch = decode_branch(exchange->request.body);
-    std::vector<Complaint> complaints;
     if (!branch) {
-        complaints = std::move(branch.error());
-    }
-    refuse_query(exchange->request.query(), complaints);
-    if (!complaints.empty()) {
-        service.refuse(*exchange, std::move(complaints));
+        service.refuse(*exchange, std::move(branch.error()));
         return;
     }
     service.ask(exchange, core::EnlistRequest{std::move(*xid), std::move(*branch)},

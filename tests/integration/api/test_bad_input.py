@@ -69,6 +69,7 @@ def test_malformed_json_is_refused(api, text):
     ("GET", "/v1/transactions?colour=red", 400, "invalid-request"),
     ("GET", "/v1/transactions?cursor=made-up", 400, "invalid-request"),
     ("GET", "/v1/transactions/x?consistency=eventual", 400, "invalid-request"),
+    ("GET", "/v1/inquiry/x?force=true", 400, "invalid-request"),
     ("GET", "/v1/participants/nobody", 404, "participant-not-found"),
     ("DELETE", "/v1/participants/nobody", 404, "participant-not-found"),
     ("GET", "/v1/participants/NOBODY", 400, "invalid-request"),

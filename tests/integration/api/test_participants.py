@@ -101,6 +101,16 @@ def test_unreachable_participant_aborts(api, make_participant, xid, cluster):
     assert "nobody-home" in got.json["detail"]
 
 
+def test_unreachable_single_participant_aborts(api, cluster, xid):
+    """One-phase commit too: what was never sent can be aborted at the deadline."""
+    from stack import free_ports, register_participant
+
+    register_participant(cluster, "nobody-alone", f"http://127.0.0.1:{free_ports(1)[0]}")
+    got = api("PUT", f"/v1/transactions/{xid}",
+              {"branches": [{"participant": "nobody-alone", "payload": 1}], "timeout": "500ms"})
+    assert (got.json["outcome"], got.json["reason"]) == ("aborted", "deadline_passed")
+
+
 def test_concurrency_limit_is_kept(api, make_participant, xid):
     """A participant never sees more calls at a time than its registration allows."""
     limited, sane = make_participant(max_concurrent_calls=2), make_participant()

@@ -188,6 +188,17 @@ TEST_F(ParticipantCallerTest, answers_for_unusable_urls) {
     EXPECT_EQ(wait_for(1).size(), 1U);
 }
 
+// A one-phase commit that was never sent is not unknown: its transaction can still be aborted.
+TEST_F(ParticipantCallerTest, tells_unsent_one_phase_commits_from_unknown_ones) {
+    make_caller({});
+    auto unsent = call("x-1", core::Operation::commit_one_phase);
+    unsent.target.base_url = "http://127.0.0.1:1";
+    caller_->call({unsent});
+    const auto results = wait_for(1);
+    ASSERT_EQ(results.size(), 1U);
+    EXPECT_TRUE(std::holds_alternative<CallResult::Later>(results[0].answer));
+}
+
 // After stop() nothing reaches the core any more.
 TEST_F(ParticipantCallerTest, is_silent_after_stop) {
     answer_ = [](const transport::Request&) { return yes(false); };
