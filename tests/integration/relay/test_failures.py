@@ -3,6 +3,7 @@
 import pytest
 
 from conftest import assert_in_order, values_by_key
+from kafka import KafkaBroker
 from relay_process import MockCluster, header, probe, wait_until
 
 TOO_LARGE = "x" * 5000  # for topics with max.message.bytes=3000
@@ -241,3 +242,36 @@ def test_broker_restart_is_survived(outbox):
         outbox.wait_empty(relay.log, seconds=60)
         relay.wait_ready()
     assert_in_order_allowing_repeats(outbox.records(topic), 5100)
+
+
+@pytest.mark.parametrize("code", [6, 7, 19, 56], ids=["not_leader", "timed_out", "not_enough_replicas", "disk_failed"])
+def test_passing_broker_errors_are_waited_out(outbox, code):
+    """A broker that is short of replicas or disk says so and recovers: nothing is dead, parked or lost for it."""
+    topic = f"t{outbox.number}.mock"
+    with MockCluster(4, f"outbox.event.{topic}") as mock, outbox.relay(bootstrap=mock.bootstrap) as relay:
+        outbox.publish_many(topic, 100)
+        outbox.wait_empty()
+        mock.order(f"produce-error {code} 5")
+        outbox.publish_many(topic, 300, start=100)
+        outbox.wait_empty(relay.log)
+        assert relay.metric("deleted_total") == 400
+        assert relay.metric("dead_total") + relay.metric("parked_total") == 0
+
+
+def test_wrong_password_is_said_clearly_and_loses_nothing(outbox, tmp_path):
+    """Authentication refused: not ready, with the reason; a relay with the right password drains the outbox."""
+    right, wrong = tmp_path / "right", tmp_path / "wrong"
+    right.write_text("secret\n", encoding="utf-8")
+    wrong.write_text("guess\n", encoding="utf-8")
+    with KafkaBroker(sasl_users={"relay": "secret"}) as guarded:
+        sasl = {"bootstrap": guarded.bootstrap, "kafka__security_protocol": "sasl_plaintext",
+                "kafka__sasl_mechanism": "PLAIN", "kafka__sasl_username": "relay"}
+        outbox.publish_many("guarded", 20)
+        with outbox.relay(kafka__sasl_password_file=wrong, **sasl) as relay:
+            wait_until(lambda: "uthentication" in relay.get("/readyz")[1]["reasons"].get("kafka", ""), relay.log)
+            assert outbox.outstanding() == 20
+            assert "guess" not in relay.log()
+        with outbox.relay(kafka__sasl_password_file=right, **sasl) as relay:
+            wait_until(lambda: "Unknown topic" in str(relay.get("/v1/outbox")[1]["troubles"]), relay.log)
+            assert relay.get("/readyz")[0] == 200
+            assert outbox.outstanding() == 20
