@@ -8,6 +8,16 @@
 #include <iterator>
 
 namespace concordat::http {
+namespace {
+
+constexpr std::string_view responses_name = "concordat_http_responses_total";
+constexpr std::string_view duration_name = "concordat_http_request_duration_seconds";
+
+std::string heading(std::string_view name, std::string_view type, std::string_view help) {
+    return fmt::format("# HELP {0} {2}\n# TYPE {0} {1}\n", name, type, help);
+}
+
+} // namespace
 
 void RequestMetrics::count(const Route* route, int status,
                            std::chrono::nanoseconds duration) noexcept {
@@ -27,11 +37,10 @@ void RequestMetrics::count(const Route* route, int status,
 }
 
 std::string RequestMetrics::text() const {
-    std::string responses = "# HELP concordat_http_responses_total Answers by route, method and "
-                            "status.\n# TYPE concordat_http_responses_total counter\n";
+    std::string responses =
+        heading(responses_name, "counter", "Answers by route, method and status.");
     std::string durations =
-        "# HELP concordat_http_request_duration_seconds Time from a complete request to its "
-        "answer.\n# TYPE concordat_http_request_duration_seconds summary\n";
+        heading(duration_name, "summary", "Time from a complete request to its answer.");
     const auto table = routes();
     for (std::size_t index = 0; index < max_routes; ++index) {
         const Counters& counters = counters_[index];
@@ -44,18 +53,16 @@ std::string RequestMetrics::text() const {
             const auto count = counters.answered[bucket].load(std::memory_order_relaxed);
             total += count;
             if (count != 0) {
-                fmt::format_to(std::back_inserter(responses),
-                               "concordat_http_responses_total{{{},code=\"{}\"}} {}\n", labels,
-                               statuses[bucket], count);
+                fmt::format_to(std::back_inserter(responses), "{}{{{},code=\"{}\"}} {}\n",
+                               responses_name, labels, statuses[bucket], count);
             }
         }
         if (total != 0) {
             const double seconds =
                 static_cast<double>(counters.nanoseconds.load(std::memory_order_relaxed)) / 1e9;
             fmt::format_to(std::back_inserter(durations),
-                           "concordat_http_request_duration_seconds_sum{{{0}}} {1:.6f}\n"
-                           "concordat_http_request_duration_seconds_count{{{0}}} {2}\n",
-                           labels, seconds, total);
+                           "{0}_sum{{{1}}} {2:.6f}\n{0}_count{{{1}}} {3}\n", duration_name, labels,
+                           seconds, total);
         }
     }
     return responses + durations;
