@@ -1,7 +1,9 @@
 """The runs of tests/bench/run: every figure beside the HTTP-only ceiling of the same minute.
 
 Why in pairs: a shared machine is noisy, a ratio within one run much less so. The ceiling is a program that does the
-same HTTP exchanges per transaction and nothing else: no log, no protocol, no JSON.
+five HTTP exchanges of a two-branch transaction and nothing else: no log, no protocol, no JSON. Participants that take
+batches spare the coordinator most of its exchanges, so each load of 64 clients is measured without batches too: only
+that row does what the ceiling does.
 """
 
 from __future__ import annotations
@@ -17,11 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(SOURCE / "tests" / "integration" / "harness"))
+sys.path[:0] = [str(SOURCE / "tests" / "integration" / "harness"), str(SOURCE / "tests" / "fault")]
 
-from stack import Cluster, StackFailure, program  # noqa: E402
+from clients import COMMITTING, submit  # noqa: E402
+from stack import Cluster, StackFailure, program, register_participant  # noqa: E402
+from witness import Witness  # noqa: E402
 
-CLIENTS = (1, 64)
+LOADS = ((1, True), (64, True), (64, False))  # clients, participants take batches
 NODES = (1, 3)
 
 
@@ -29,6 +33,7 @@ NODES = (1, 3)
 class Row:
     nodes: int
     clients: int
+    batch: bool
     load: dict
     ceiling_per_second: float = 0.0
     leader: int = 0  # position of the leader among the nodes
@@ -59,7 +64,7 @@ class Runs:
         return json.loads(done.stdout)
 
     def measure(self, count: int) -> None:
-        for clients in CLIENTS:
+        for clients, batch in LOADS:
             folder = Path(tempfile.mkdtemp(prefix=f"{count}-nodes-", dir=self.folder))
             with Cluster(count, folder) as cluster:
                 cluster.start()
@@ -70,13 +75,31 @@ class Runs:
                 arguments = ["--clients", clients, "--seconds", self.seconds, "--url", urls[0]]
                 for pid in pids:
                     arguments += ["--pid", pid]
+                arguments += [] if batch else ["--no-batch"]
                 load = self.json_of("concordat_load", "--label", f"{count} nodes", *arguments)
-            row = Row(count, clients, load, self.ceiling(clients))
+            row = Row(count, clients, batch, load, self.ceiling(clients))
             self.rows.append(row)
             print(table_row(row), flush=True)
 
 
-HEADER = ("nodes clients      tx/s  ceiling  ratio    p50 ms   p90 ms   p99 ms   max ms   CPU ms/tx  fsync/tx  "
+def time_to_retry(folder: Path, transactions: int = 40) -> list[float]:
+    """Milliseconds from a participant's one 500 to the next attempt, sorted; one failure per transaction."""
+    witness = Witness()
+    try:
+        with Cluster(1, Path(tempfile.mkdtemp(prefix="retry-", dir=folder))) as cluster:
+            cluster.start()
+            for name in witness.names:
+                register_participant(cluster, name, witness.base_url(name))
+            witness.fail_first_prepares(transactions)
+            for number in range(transactions):
+                if submit(cluster, f"retry-{number}", COMMITTING) != "committed":
+                    raise StackFailure("a transaction aborted because of one transient 500")
+        return sorted(1000 * gap for gap in witness.retry_gaps())
+    finally:
+        witness.close()
+
+
+HEADER = ("nodes clients batch      tx/s  ceiling  ratio    p50 ms   p90 ms   p99 ms   max ms   CPU ms/tx  fsync/tx  "
           "calls/tx")
 
 
@@ -84,7 +107,8 @@ def table_row(row: Row) -> str:
     latency = row.load["latency_ms"]
     figures = [latency[name] for name in ("p50", "p90", "p99", "max")]
     cpu, fsyncs = row.of_leader("cpu_ms_per_transaction"), row.of_leader("fsyncs_per_transaction")
-    return (f"{row.nodes:>5} {row.clients:>7} {row.load['per_second']:>9.0f} {row.ceiling_per_second:>8.0f} "
+    return (f"{row.nodes:>5} {row.clients:>7} {'yes' if row.batch else 'no':>5} "
+            f"{row.load['per_second']:>9.0f} {row.ceiling_per_second:>8.0f} "
             f"{row.ratio:>6.0%} " + "".join(f"{value:>9.2f}" for value in figures)
             + f"{text_of(cpu):>12}{text_of(fsyncs):>10}"
             + f"{row.load['participant_exchanges_per_transaction']:>10.2f}")
@@ -115,14 +139,16 @@ def main() -> int:
         print(f"machine: {machine()}\n{HEADER}", flush=True)
         for count in NODES:
             runs.measure(count)
+        gaps = time_to_retry(folder)
+        print(f"a participant's transient 500 is retried after p50 {gaps[len(gaps) // 2]:.0f} ms, max {gaps[-1]:.0f} ms")
     except StackFailure as failure:
         print(f"tests/bench/run: {failure}", file=sys.stderr)
         return 1
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if options.json:
-        rows = [{"nodes": row.nodes, "clients": row.clients, "ceiling_per_second": row.ceiling_per_second,
-                 "ratio": row.ratio, "load": row.load} for row in runs.rows]
+        rows = [{"nodes": row.nodes, "clients": row.clients, "batch": row.batch,
+                 "ceiling_per_second": row.ceiling_per_second, "ratio": row.ratio, "load": row.load} for row in runs.rows]
         options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     return 0
 

@@ -75,3 +75,12 @@ def test_it_answers_batches_in_order(watched):
                    "payload": {"vote": vote}} for number, vote in enumerate(("yes", "no", "yes"))]
     answer = call("POST", f"{watched.base_url('left')}/v1/branches:batch", {"operations": operations})
     assert [item["vote"] for item in answer.json["answers"]] == ["yes", "no", "yes"]
+
+
+def test_it_fails_once_and_measures_the_gap(watched):
+    """The bench reads the time to a retry from it: one 500 per transaction, then a normal vote."""
+    watched.fail_first_prepares(1)
+    assert tell(watched, "prepare").status == 500
+    assert tell(watched, "prepare").json["vote"] == "yes"
+    assert tell(watched, "prepare", "other").json["vote"] == "yes"
+    assert len(watched.retry_gaps()) == 1

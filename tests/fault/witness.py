@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 _TARGET = re.compile(r"^/(?P<name>[a-z0-9-]+)/v1/branches/(?P<xid>[A-Za-z0-9._-]+)/(?P<branch>\d+)/(?P<operation>[a-z-]+)$")
@@ -39,6 +40,9 @@ class Witness:
         self._lock = threading.Lock()
         self._branches: dict[tuple[str, int], str] = {}  # prepared, refused, committed, aborted
         self._epochs: dict[str, int] = {}
+        self._failures_left = 0
+        self._failed_at: dict[tuple[str, int], float | None] = {}
+        self._retry_gaps: list[float] = []
         self._released = threading.Event()
         self._released.set()
         self._server = _Server(("127.0.0.1", 0), _handler_for(self))
@@ -60,6 +64,16 @@ class Witness:
 
     def release(self) -> None:
         self._released.set()
+
+    def fail_first_prepares(self, count: int) -> None:
+        """The first prepare of branch 0 of the next `count` transactions is answered 500, without effect."""
+        with self._lock:
+            self._failures_left = count
+
+    def retry_gaps(self) -> list[float]:
+        """Seconds between each such 500 and the next attempt."""
+        with self._lock:
+            return list(self._retry_gaps)
 
     def waiting(self) -> int:
         with self._lock:
@@ -103,7 +117,7 @@ class Witness:
     def _execute(self, key: tuple[str, int], operation: str, body: dict) -> dict:
         state = self._branches.get(key)
         if operation == "prepare":
-            return self._prepare(key, state, body)
+            return self._fails_now(key) or self._prepare(key, state, body)
         if operation == "commit":
             if state in ("prepared", "committed"):
                 self._branches[key] = "committed"
@@ -117,6 +131,17 @@ class Witness:
             self._branches[key] = "aborted"
             return {"status": 200}
         return {"status": 409, "reason": f"no such operation here: {operation}"}
+
+    def _fails_now(self, key: tuple[str, int]) -> dict | None:
+        failed_at = self._failed_at.get(key)
+        if failed_at is not None:
+            self._retry_gaps.append(time.monotonic() - failed_at)
+            self._failed_at[key] = None
+        elif key not in self._failed_at and key[1] == 0 and self._failures_left > 0:
+            self._failures_left -= 1
+            self._failed_at[key] = time.monotonic()
+            return {"status": 500, "reason": "asked to fail once"}
+        return None
 
     def _prepare(self, key: tuple[str, int], state: str | None, body: dict) -> dict:
         epoch = body["epoch"]
