@@ -8,9 +8,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "harness"))
 
+from api_client import Api  # noqa: E402
 from fake_participant import FakeParticipant  # noqa: E402
 from openapi import Specification  # noqa: E402
-from stack import Cluster, call, register_participant  # noqa: E402
+from stack import Cluster, register_participant  # noqa: E402
 
 _names = itertools.count(1)
 
@@ -35,26 +36,6 @@ def three_nodes(tmp_path_factory):
     with Cluster(3, tmp_path_factory.mktemp("three"), settings) as three:
         three.start()
         yield three
-
-
-class Api:
-    """Requests to one node whose answers are held against the specification."""
-
-    def __init__(self, url: str, specification: Specification) -> None:
-        self.url = url
-        self.specification = specification
-
-    def __call__(self, method: str, target: str, body=None, headers: dict | None = None, timeout: float = 30):
-        got = call(method, self.url + target, body, timeout, headers)
-        assert got.status != 0, got.text
-        self.specification.check(method, target, got.status, got.headers, got.text)
-        return got
-
-    def problem(self, method: str, target: str, status: int, code: str, body=None, headers: dict | None = None):
-        """The problem document of a request that must fail so."""
-        got = self(method, target, body, headers)
-        assert (got.status, got.member("code")) == (status, code), got.text
-        return got.json
 
 
 @pytest.fixture
@@ -82,7 +63,3 @@ def make_participant(cluster):
 @pytest.fixture
 def xid(request):
     return f"{request.node.name.replace('[', '.').rstrip(']')[:48]}-{next(_names)}"
-
-
-def transaction(*participants, **members):
-    return {"branches": [{"participant": one.name, "payload": {"n": 1}} for one in participants], **members}

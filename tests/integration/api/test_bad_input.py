@@ -3,7 +3,7 @@
 import socket
 
 import pytest
-from conftest import transaction
+from api_client import transaction
 
 SUBMIT = "/v1/transactions"
 BRANCH = {"participant": "nobody", "payload": 1}

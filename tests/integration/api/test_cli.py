@@ -4,7 +4,7 @@ import json
 import subprocess
 
 import pytest
-from conftest import transaction
+from api_client import transaction
 from fake_participant import answer, hang
 from stack import free_ports, program, wait_until
 
@@ -160,6 +160,19 @@ def test_selftest(concordat):
     assert "write" in done.stdout and "FAILED" not in done.stdout
     nowhere = f"http://127.0.0.1:{free_ports(1)[0]}"
     assert concordat("selftest", server=nowhere).returncode == UNREACHABLE
+
+
+def test_drain_takes_one_node_out(concordat, tmp_path):
+    """node drain works on exactly one server, which is not ready afterwards."""
+    from stack import Cluster, call
+
+    with Cluster(1, tmp_path) as one:
+        one.start()
+        url = one.nodes[0].url
+        assert concordat("--server", url, "node", "drain", "--yes", "--reason", "test").returncode == USAGE
+        done = concordat("node", "drain", "--yes", "--reason", "test", server=url)
+        assert done.returncode == OK, done.stderr
+        assert call("GET", f"{url}/readyz").status == 503
 
 
 def test_completion_completes(concordat):

@@ -1,6 +1,6 @@
 """Three nodes: any of them takes any request, and says plainly when it cannot."""
 
-from conftest import Api, transaction
+from api_client import Api, transaction
 from stack import call, wait_until
 
 
@@ -14,7 +14,7 @@ def test_follower_forwards(three_nodes, specification, make_participant, xid):
     """A submission at a follower is decided by the leader and answered through the follower."""
     _, leader, follower = nodes(three_nodes, specification)
     one, two = make_participant(three_nodes), make_participant(three_nodes)
-    got = follower("PUT", f"/v1/transactions/{xid}", transaction(one, two))
+    got = follower("PUT", f"/v1/transactions/{xid}", transaction(one, two, wait_for="completion"))
     assert (got.status, got.json["outcome"]) == (200, "committed")
     assert got.headers["etag"]
     assert follower("GET", f"/v1/transactions/{xid}").json == leader("GET", f"/v1/transactions/{xid}").json

@@ -4,7 +4,7 @@ import threading
 import time
 
 import pytest
-from conftest import transaction
+from api_client import transaction
 from fake_participant import answer, hang, reset
 from stack import wait_until
 

@@ -2,7 +2,7 @@
 
 import threading
 
-from conftest import transaction
+from api_client import transaction
 from stack import call, wait_until
 
 
