@@ -105,6 +105,9 @@ void Consensus::collect_messages(Obligations& out) {
         }
         case RAFT_APPEND_ENTRIES_RESULT: {
             const raft_append_entries_result& result = native.append_entries_result;
+            if (result.rejected == 0 && result.last_log_index > last_index()) {
+                continue; // claims entries that are not here; a lost message does no harm
+            }
             message.body = AppendEntriesResult{result.term, result.rejected, result.last_log_index};
             break;
         }

@@ -76,6 +76,11 @@ const char* Consensus::objection(const Message& message) const {
             install->data == nullptr || install->metadata.term > install->term) {
             return "malformed InstallSnapshot";
         }
+        // The core answers it with a position that it never set; a leader that believes the answer
+        // commits what nobody has.
+        if (install->term < hard_state_.term) {
+            return "InstallSnapshot of an older term";
+        }
         if (installing_) {
             return "InstallSnapshot while another one is being installed"; // the core would leak it
         }
