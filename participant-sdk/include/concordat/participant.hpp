@@ -44,7 +44,7 @@ struct Alarm {
 [[nodiscard]] std::string_view name_of(Alarm::Kind kind) noexcept;
 
 struct RecoveryOptions {
-    std::chrono::milliseconds interval{1000}; ///< between two looks at the branches in doubt
+    std::chrono::milliseconds interval{1000}; ///< longest pause between two looks; half at least
     /// A branch younger than this is left to its coordinator; age alone never decides anything.
     std::chrono::milliseconds grace{5000};
     /// Of one inquiry or one call to a peer.

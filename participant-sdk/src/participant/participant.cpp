@@ -16,6 +16,7 @@
 #include <latch>
 #include <mutex>
 #include <optional>
+#include <random>
 #include <thread>
 #include <utility>
 
@@ -290,6 +291,10 @@ private:
     void recover(const std::stop_token& stop) {
         // Forgetting is cheap and never urgent.
         static constexpr std::uint64_t looks_between_forgetting = 60;
+        // Participants that outbid each other's ballots in step would go on doing so.
+        std::minstd_rand random{std::random_device{}()};
+        const std::int64_t longest = std::max<std::int64_t>(1, options_.recovery.interval.count());
+        std::uniform_int_distribution<std::int64_t> pause_ms(longest - longest / 2, longest);
         for (std::uint64_t look = 1; !stop.stop_requested(); ++look) {
             const bool there_is_more = recover_now() >= options_.recovery.batch;
             if (look % looks_between_forgetting == 0) {
@@ -299,7 +304,8 @@ private:
                 continue;
             }
             std::unique_lock lock(mutex_);
-            wake_.wait_for(lock, options_.recovery.interval, [this] { return stopped_; });
+            wake_.wait_for(lock, std::chrono::milliseconds(pause_ms(random)),
+                           [this] { return stopped_; });
         }
     }
 

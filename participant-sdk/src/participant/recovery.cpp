@@ -221,6 +221,7 @@ void Recovery::run_ballots(std::vector<Case>& cases) {
     }
     ask_acceptors(attempts, Terminator::Phase::promising);
     for (Attempt& attempt : attempts) {
+        attempt.terminator.end_promises();
         accept_itself(attempt);
     }
     ask_acceptors(attempts, Terminator::Phase::accepting);

@@ -38,7 +38,10 @@ void Terminator::on_promise(std::uint16_t branch, const wire::BallotAnswer& answ
         }
     }
     granted_.insert(branch);
-    if (granted_.size() >= quorum_) {
+}
+
+void Terminator::end_promises() {
+    if (phase_ == Phase::promising && granted_.size() >= quorum_) {
         phase_ = Phase::accepting;
         granted_.clear();
     }

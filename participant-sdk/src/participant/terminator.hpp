@@ -39,6 +39,9 @@ public:
 
     /// An answer of the acceptor of `branch` to the request of the present phase.
     void on_promise(std::uint16_t branch, const wire::BallotAnswer& answer);
+    /// No more promises will be waited for: with a quorum of them, goes on to accepting. All that
+    /// arrived count, not just the first ones: more of them find an accepted commit more often.
+    void end_promises();
     void on_accept(std::uint16_t branch, const wire::BallotAnswer& answer);
 
 private:

@@ -173,11 +173,9 @@ class Database:
         for service in self.services:
             if service.process.poll() is None:
                 service.stop()
-        # The database itself goes with the cluster: dropping it would cost a checkpoint.
         if not self.cluster.is_running():
             self.cluster.start()
-        for gid in self.prepared():
-            self.execute(f"ROLLBACK PREPARED '{gid}'")
+        self.cluster.drop_database(self.name)
 
 
 class FakeCoordinator:

@@ -21,8 +21,10 @@ TEST(Terminator, needs_a_quorum_of_different_acceptors) {
     Terminator attempt(0, 2, {});
     attempt.on_promise(0, granted());
     attempt.on_promise(0, granted());
+    attempt.end_promises();
     EXPECT_EQ(attempt.phase(), Terminator::Phase::promising);
     attempt.on_promise(1, granted());
+    attempt.end_promises();
     EXPECT_EQ(attempt.phase(), Terminator::Phase::accepting);
     attempt.on_accept(1, granted());
     attempt.on_accept(1, granted());
@@ -41,8 +43,10 @@ TEST(Terminator, takes_the_value_of_the_highest_accepted_ballot) {
     wire::BallotAnswer high = granted();
     high.accepted_ballot = wire::Ballot{1, 2};
     high.accepted_value = wire::Outcome::committed;
+    attempt.on_promise(2, granted());
     attempt.on_promise(1, high);
     attempt.on_promise(0, low);
+    attempt.end_promises();
     EXPECT_EQ(attempt.value(), Outcome::committed);
 }
 
@@ -107,6 +111,7 @@ struct World {
         }
         Terminator attempt(self, quorum, acceptors[self].promised);
         ask(attempt, self, true);
+        attempt.end_promises();
         if (attempt.phase() == Terminator::Phase::accepting) {
             pause(); // others act between the two phases
             ask(attempt, self, false);
