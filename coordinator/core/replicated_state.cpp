@@ -175,8 +175,9 @@ Applied ReplicatedState::apply_end(LogIndex index, const End& end) {
         return {Applied::Effect::no_effect, record};
     }
     record->changed_index = index;
+    // The newest finished record is never the one that is forgotten: the pointer stays valid.
     finish(*record, end.at);
-    return {Applied::Effect::changed, find(end.xid)};
+    return {Applied::Effect::changed, record};
 }
 
 void ReplicatedState::note_server_xid(const Xid& xid) {

@@ -3,6 +3,7 @@
 // every run: I1, I2, I3, I4 hold, and when the faults heal everything finishes (I5).
 
 #include "coordinator/core/transaction_coordinator.hpp"
+#include "tests/unit/core/model_participants.hpp"
 
 #include <gtest/gtest.h>
 
@@ -17,29 +18,6 @@ namespace concordat::core {
 namespace {
 
 using namespace std::chrono_literals;
-
-struct Ballot {
-    std::uint64_t round = 0;
-    std::uint64_t proposer = 0;
-    auto operator<=>(const Ballot&) const = default;
-};
-
-/// One branch at its participant: a durable state machine that obeys docs/concepts/protocols.md.
-struct ModelBranch {
-    enum class State { unknown, prepared, committed, aborted };
-    State state = State::unknown;
-    bool read_only = false;
-    bool one_phase = false;
-    bool wants_no = false;
-    bool wants_read_only = false;
-    std::uint64_t highest_epoch = 0;
-    Protocol protocol = Protocol::two_phase;
-    std::size_t quorum = 0;
-    std::size_t participants = 0;
-    Ballot promised;
-    std::optional<Ballot> accepted;
-    Outcome accepted_value = Outcome::aborted;
-};
 
 struct Message {
     std::size_t from = 0; ///< node
@@ -190,183 +168,14 @@ private:
                     decided_.try_emplace(inquiry->xid.value(), Outcome::aborted);
                 ASSERT_TRUE(!was_closed || parse_server_xid(inquiry->xid)) << inquiry->xid.value();
                 EXPECT_EQ(decided->second, *inquiry->outcome) << inquiry->xid.value();
-                for (auto& [key, branch] : branches_) {
-                    if (key.first == inquiry->xid.value()) {
-                        finish(key.first, branch, *inquiry->outcome);
-                    }
-                }
+                participants_.learn(inquiry->xid.value(), *inquiry->outcome);
             }
         }
-    }
-
-    // ---------------------------------------------------------------- participants
-
-    ModelBranch& branch_of(const CallKey& key) {
-        const auto [place, is_new] = branches_.try_emplace({key.xid.value(), key.branch.value()});
-        if (is_new) {
-            place->second.wants_no = chance(8);
-            place->second.wants_read_only = chance(8);
-        }
-        return place->second;
-    }
-
-    void record(const std::string& xid, Outcome outcome) {
-        outcomes_[xid].insert(outcome);
-        // I1 and I4 as participants see it.
-        ASSERT_EQ(outcomes_[xid].size(), 1U) << xid << " is both committed and aborted";
-    }
-
-    void finish(const std::string& xid, ModelBranch& branch, Outcome outcome) {
-        if (branch.read_only) {
-            return;
-        }
-        if (branch.state == ModelBranch::State::prepared) {
-            branch.state = outcome == Outcome::committed ? ModelBranch::State::committed
-                                                         : ModelBranch::State::aborted;
-            record(xid, outcome);
-        } else if (branch.state == ModelBranch::State::unknown) {
-            ASSERT_EQ(outcome, Outcome::aborted) << xid << ": commit of an unprepared branch (I2)";
-            branch.state = ModelBranch::State::aborted;
-        }
-    }
-
-    static std::optional<Outcome> outcome_of(const ModelBranch& branch) {
-        if (branch.state == ModelBranch::State::committed) {
-            return Outcome::committed;
-        }
-        if (branch.state == ModelBranch::State::aborted) {
-            return Outcome::aborted;
-        }
-        return std::nullopt;
-    }
-
-    CallResult serve(const ParticipantCall& call) {
-        ModelBranch& branch = branch_of(call.key);
-        const std::string& xid = call.key.xid.value();
-        const auto answer = [&](auto value) { return CallResult{call.key, std::move(value)}; };
-        switch (call.key.operation) {
-        case Operation::prepare:
-            return answer_prepare(call, branch);
-        case Operation::commit_one_phase:
-            if (branch.state == ModelBranch::State::unknown) {
-                branch.one_phase = true;
-                branch.state =
-                    branch.wants_no ? ModelBranch::State::aborted : ModelBranch::State::committed;
-                record(xid, *outcome_of(branch));
-            }
-            return answer(CallResult::Decided{*outcome_of(branch)});
-        case Operation::pre_commit:
-            if (const auto outcome = outcome_of(branch)) {
-                return answer(CallResult::Decided{*outcome});
-            }
-            if (branch.promised > Ballot{} && branch.accepted != Ballot{}) {
-                return answer(CallResult::Refused{"ballot"});
-            }
-            branch.accepted = branch.accepted.value_or(Ballot{});
-            branch.accepted_value = Outcome::committed;
-            return answer(CallResult::Done{});
-        case Operation::learn:
-            if (const auto outcome = outcome_of(branch)) {
-                return answer(CallResult::Decided{*outcome});
-            }
-            return answer(CallResult::Done{});
-        case Operation::commit:
-            finish(xid, branch, Outcome::committed);
-            EXPECT_NE(branch.state, ModelBranch::State::aborted) << xid;
-            return answer(CallResult::Done{});
-        case Operation::abort:
-            finish(xid, branch, Outcome::aborted);
-            EXPECT_NE(branch.state, ModelBranch::State::committed) << xid;
-            return answer(CallResult::Done{});
-        }
-        return answer(CallResult::Unknown{});
-    }
-
-    CallResult answer_prepare(const ParticipantCall& call, ModelBranch& branch) {
-        if (call.epoch.value() < branch.highest_epoch) {
-            return {call.key, CallResult::Unknown{"stale epoch"}};
-        }
-        branch.highest_epoch = call.epoch.value();
-        if (branch.read_only) {
-            return {call.key, CallResult::Voted{Vote::read_only, {}}};
-        }
-        if (const auto outcome = outcome_of(branch)) {
-            return {call.key, CallResult::Decided{*outcome}};
-        }
-        if (branch.state == ModelBranch::State::unknown) {
-            if (branch.wants_no) {
-                branch.state = ModelBranch::State::aborted;
-                return {call.key, CallResult::Voted{Vote::no, "no"}};
-            }
-            if (branch.wants_read_only && call.protocol == Protocol::two_phase) {
-                branch.read_only = true;
-                return {call.key, CallResult::Voted{Vote::read_only, {}}};
-            }
-            branch.state = ModelBranch::State::prepared;
-            branch.protocol = call.protocol;
-            branch.quorum = call.quorum;
-            branch.participants = call.peers.size() + 1;
-        }
-        return {call.key, CallResult::Voted{Vote::yes, {}}};
-    }
-
-    /// A participant in doubt runs a ballot among the peers it reaches.
-    void terminate(const std::string& xid, std::uint16_t self, bool all_reachable) {
-        ModelBranch& own = branches_[{xid, self}];
-        const Ballot ballot{++last_round_, self + 1U};
-        std::size_t promises = 0;
-        std::optional<Ballot> highest;
-        std::optional<Outcome> settled;
-        Outcome value = Outcome::aborted;
-        const auto reaches = [&](std::uint16_t branch) {
-            return branch == self || all_reachable || chance(70);
-        };
-        for (std::uint16_t i = 0; i < own.participants; ++i) {
-            if (!reaches(i)) {
-                continue;
-            }
-            ModelBranch& peer = branches_[{xid, i}];
-            if (peer.state == ModelBranch::State::unknown) {
-                peer.state = ModelBranch::State::aborted;
-            }
-            if (const auto outcome = outcome_of(peer)) {
-                settled = outcome;
-                continue;
-            }
-            if (ballot <= peer.promised) {
-                continue;
-            }
-            peer.promised = ballot;
-            ++promises;
-            if (peer.accepted && (!highest || *highest < *peer.accepted)) {
-                highest = peer.accepted;
-                value = peer.accepted_value;
-            }
-        }
-        if (!settled && promises < own.quorum) {
-            return;
-        }
-        std::size_t accepts = 0;
-        for (std::uint16_t i = 0; i < own.participants && !settled; ++i) {
-            ModelBranch& peer = branches_[{xid, i}];
-            if (!reaches(i) || outcome_of(peer) || ballot < peer.promised) {
-                continue;
-            }
-            peer.promised = ballot;
-            peer.accepted = ballot;
-            peer.accepted_value = value;
-            ++accepts;
-        }
-        if (!settled && accepts < own.quorum) {
-            return;
-        }
-        const Outcome outcome = settled.value_or(value);
-        finish(xid, own, outcome);
     }
 
     void terminate_somewhere(bool all_reachable) {
         std::vector<std::pair<std::string, std::uint16_t>> candidates;
-        for (const auto& [key, branch] : branches_) {
+        for (const auto& [key, branch] : participants_.branches()) {
             if (branch.state == ModelBranch::State::prepared &&
                 branch.protocol == Protocol::three_phase) {
                 candidates.push_back(key);
@@ -374,12 +183,12 @@ private:
         }
         if (!candidates.empty()) {
             const auto& [xid, branch] = candidates[pick(candidates.size())];
-            terminate(xid, branch, all_reachable);
+            participants_.terminate(xid, branch, all_reachable);
         }
     }
 
     void inquire_somewhere() {
-        for (const auto& [key, branch] : branches_) {
+        for (const auto& [key, branch] : participants_.branches()) {
             if (branch.state == ModelBranch::State::prepared && chance(30)) {
                 request(InquiryRequest{Xid{key.first}});
                 return;
@@ -410,7 +219,7 @@ private:
         if (!request_lost && faults_ && chance(4)) {
             result.answer = CallResult::Later{10ms};
         } else if (!request_lost) {
-            result = serve(message.call);
+            result = participants_.serve(message.call);
             if (answer_lost) {
                 result.answer = CallResult::Unknown{"answer lost"};
             }
@@ -551,7 +360,7 @@ private:
             }
         }
         settle();
-        for (const auto& [key, branch] : branches_) {
+        for (const auto& [key, branch] : participants_.branches()) {
             EXPECT_NE(branch.state, ModelBranch::State::prepared)
                 << key.first << "/" << key.second << " stays in doubt (I5)";
         }
@@ -569,13 +378,13 @@ private:
 
     /// I1, I2, I4 against the log: what participants did is what the log's first decision says.
     void check() {
-        for (const auto& [xid, outcomes] : outcomes_) {
+        for (const auto& [xid, outcomes] : participants_.outcomes()) {
             const auto decided = decided_.find(xid);
             if (decided != decided_.end()) {
                 ASSERT_EQ(*outcomes.begin(), decided->second) << xid;
             }
         }
-        for (const auto& [key, branch] : branches_) {
+        for (const auto& [key, branch] : participants_.branches()) {
             const auto decided = decided_.find(key.first);
             if (decided != decided_.end() && decided->second == Outcome::committed) {
                 ASSERT_TRUE(branch.read_only || branch.state != ModelBranch::State::unknown)
@@ -593,11 +402,9 @@ private:
     std::vector<std::vector<Command>> log_;
     std::size_t committed_ = 0;
     std::vector<Message> network_;
-    std::map<std::pair<std::string, std::uint16_t>, ModelBranch> branches_;
-    std::map<std::string, std::set<Outcome>> outcomes_;
+    ModelParticipants participants_{[this](unsigned percent) { return chance(percent); }};
     std::map<std::string, Outcome> decided_;
     std::uint64_t last_token_ = 0;
-    std::uint64_t last_round_ = 0;
 };
 
 std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
