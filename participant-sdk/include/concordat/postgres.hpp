@@ -94,9 +94,10 @@ using PostgresWork = std::function<VoteCast(PostgresBranch&)>;
 using PostgresSecondPhase = std::function<void(PostgresBranch&)>;
 
 /// Creates or upgrades the tables concordat_… of the current schema with the SDK's own migrations
-/// (the files of migrations/participant). Idempotent, safe from several replicas at once.
+/// (the files of migrations/participant). Idempotent, safe from several replicas at once. Not for a
+/// database to which the files are applied by another tool.
 [[nodiscard]] std::expected<void, PostgresError> apply_participant_schema(const std::string& url);
-/// An error when the tables are missing or older than this library.
+/// An error when the tables are missing, whoever was to make them.
 [[nodiscard]] std::expected<void, PostgresError> check_participant_schema(const std::string& url);
 
 class PostgresResource final : public Resource {
