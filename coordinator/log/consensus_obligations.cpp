@@ -89,7 +89,11 @@ void Consensus::collect_messages(Obligations& out) {
         }
         case RAFT_REQUEST_VOTE_RESULT: {
             const raft_request_vote_result& result = native.request_vote_result;
-            message.body = RequestVoteResult{result.term, result.vote_granted, result.pre_vote};
+            // The core repeats the asker's term when it refuses a pre-vote. An asker with the best
+            // log and a lower term would never learn why it is refused, and nobody could ever win.
+            const Term term =
+                result.vote_granted ? result.term : std::max<Term>(result.term, hard_state_.term);
+            message.body = RequestVoteResult{term, result.vote_granted, result.pre_vote};
             break;
         }
         case RAFT_APPEND_ENTRIES: {
