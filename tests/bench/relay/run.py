@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Measures concordat-relay and prints a table.
 
-    build/venv/bin/python tests/bench/relay/run.py [--rows 1000000] [--seconds 10] [--build build/release]
+    build/venv/bin/python tests/bench/relay/run.py [--rows 1000000] [--seconds 10] [--only drain|latency]
+        [--build build/release]
 
 Drain: a backlog of rows of 200 bytes, against librdkafka's mock cluster and against a real Kafka broker, each
 beside two ceilings measured in the same run: the database alone (read and delete, no Kafka) and the producer
-alone (no database). Latency: from INSERT, a little before commit, to the broker's acknowledgement, at steady
-rates against the real broker; the share within each bound comes from the relay's own histogram. Everything
+alone (no database). Latency: from commit to the broker's acknowledgement, at steady rates against the real
+broker, from the relay's own histogram. Everything
 runs on this machine: database, broker, writer and relay share its cores.
 """
 
@@ -62,6 +63,8 @@ def write_steadily(url, rate, seconds, errors):
     def run(offset):
         try:
             with psycopg.connect(url, autocommit=True) as connection:
+                # The disk's share of a commit is not the relay's: without it INSERT and commit coincide.
+                connection.execute("SET synchronous_commit = off")
                 started = time.monotonic() + offset
                 for turn in range(seconds * 500):
                     delay = started + turn / 500 - time.monotonic()
@@ -80,7 +83,7 @@ def write_steadily(url, rate, seconds, errors):
 
 def latency(folder, url, bootstrap, rate, seconds):
     """[(bound in ms, share within)] and the rate that was reached."""
-    from relay_process import Relay
+    from relay_process import Relay, wait_until
     errors = []
     with Relay(folder, url, bootstrap) as relay:
         relay.wait_ready()
@@ -89,7 +92,9 @@ def latency(folder, url, bootstrap, rate, seconds):
         started = time.monotonic()
         write_steadily(url, rate, seconds, errors)
         elapsed = time.monotonic() - started
+        wait_until(lambda: relay.metric("rows_in_memory") == 0, relay.log)
         after = relay.metrics()
+        assert relay.metric("swept_total") == 0, "rows were missed and found by the sweep"
     if errors:
         raise errors[0]
     prefix = 'concordat_outbox_age_seconds_bucket{le="'
@@ -109,17 +114,56 @@ def percentile(shares, wanted):
     return float("inf")
 
 
+def measure_drain(postgres, url, folder, rows):
+    from kafka import KafkaBroker
+    from relay_process import MockCluster, probe, wait_until
+
+    topic = f"outbox.event.{TOPIC}"
+    print(f"| {rows:,} rows of 200 bytes | rows/s | share of the lower ceiling |\n|---|---|---|")
+    fill(postgres, rows)
+    database = ceiling("database", url)
+    print(f"| database alone, read and delete | {database:,.0f} | |", flush=True)
+    with MockCluster(PARTITIONS, topic) as mock:
+        alone = ceiling("kafka", mock.bootstrap, topic, min(rows, 200_000))
+    print(f"| producer alone, mock cluster | {alone:,.0f} | |", flush=True)
+    fill(postgres, rows)
+    with MockCluster(PARTITIONS, topic) as mock:
+        rate, memory = drain(folder, url, mock.bootstrap, rows, wait_until)
+    print(f"| relay, mock cluster | {rate:,.0f} | {rate / min(database, alone):.0%} |", flush=True)
+    with KafkaBroker() as kafka:
+        probe("create", kafka.bootstrap, f"{topic}:{PARTITIONS}")
+        alone = ceiling("kafka", kafka.bootstrap, topic, rows)
+        print(f"| producer alone, Kafka 3.9.1 | {alone:,.0f} | |", flush=True)
+        fill(postgres, rows)
+        rate, real_memory = drain(folder, url, kafka.bootstrap, rows, wait_until)
+        print(f"| relay, Kafka 3.9.1 | {rate:,.0f} | {rate / min(database, alone):.0%} |", flush=True)
+    print(f"\npeak memory of the relay: {max(memory, real_memory):.0f} MiB\n")
+
+
+def measure_latency(postgres, url, folder, seconds):
+    from kafka import KafkaBroker
+    from relay_process import probe
+
+    postgres.execute("bench", "TRUNCATE concordat_outbox")
+    with KafkaBroker() as kafka:
+        probe("create", kafka.bootstrap, f"outbox.event.{TOPIC}:{PARTITIONS}")
+        print("| steady rate | reached | p50 ms | p99 ms |\n|---|---|---|---|")
+        for rate in (1000, 20_000):
+            shares, reached = latency(folder, url, kafka.bootstrap, rate, seconds)
+            print(f"| {rate:,} rows/s | {reached:,.0f} | {percentile(shares, 0.5):.1f} | "
+                  f"{percentile(shares, 0.99):.1f} |", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description="Measures concordat-relay.")
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=int, default=10)
+    parser.add_argument("--only", choices=["drain", "latency"])
     parser.add_argument("--build", default=str(SOURCE / "build" / "release"))
     chosen = parser.parse_args()
     os.environ["CONCORDAT_BUILD_DIR"] = chosen.build
 
-    from kafka import KafkaBroker
     from postgres import PostgresCluster
-    from relay_process import MockCluster, probe, wait_until
 
     settings = {"shared_buffers": "1GB", "max_wal_size": "4GB"}
     with PostgresCluster(settings=settings) as postgres, tempfile.TemporaryDirectory() as folder:
@@ -128,31 +172,10 @@ def main():
         url = postgres.url("bench")
         for name in ("000002_outbox.up.sql", "000003_inbox.up.sql"):
             postgres.execute("bench", (SOURCE / "migrations" / "participant" / name).read_text(encoding="utf-8"))
-        kafka_topic = f"outbox.event.{TOPIC}"
-        print(f"| {chosen.rows:,} rows of 200 bytes | rows/s | share of the lower ceiling |\n|---|---|---|")
-        fill(postgres, chosen.rows)
-        database = ceiling("database", url)
-        print(f"| database alone, read and delete | {database:,.0f} | |", flush=True)
-        with MockCluster(PARTITIONS, kafka_topic) as mock:
-            alone = ceiling("kafka", mock.bootstrap, kafka_topic, min(chosen.rows, 200_000))
-        print(f"| producer alone, mock cluster | {alone:,.0f} | |", flush=True)
-        fill(postgres, chosen.rows)
-        with MockCluster(PARTITIONS, kafka_topic) as mock:
-            rate, memory = drain(folder, url, mock.bootstrap, chosen.rows, wait_until)
-        print(f"| relay, mock cluster | {rate:,.0f} | {rate / min(database, alone):.0%} |", flush=True)
-        with KafkaBroker() as kafka:
-            probe("create", kafka.bootstrap, f"{kafka_topic}:{PARTITIONS}")
-            alone = ceiling("kafka", kafka.bootstrap, kafka_topic, chosen.rows)
-            print(f"| producer alone, Kafka 3.9.1 | {alone:,.0f} | |", flush=True)
-            fill(postgres, chosen.rows)
-            rate, real_memory = drain(folder, url, kafka.bootstrap, chosen.rows, wait_until)
-            print(f"| relay, Kafka 3.9.1 | {rate:,.0f} | {rate / min(database, alone):.0%} |", flush=True)
-            print(f"\npeak memory of the relay: {max(memory, real_memory):.0f} MiB\n")
-            print("| steady rate | reached | p50 ms | p99 ms |\n|---|---|---|---|")
-            for rate in (1000, 20_000):
-                shares, reached = latency(folder, url, kafka.bootstrap, rate, chosen.seconds)
-                print(f"| {rate:,} rows/s | {reached:,.0f} | {percentile(shares, 0.5):.1f} | "
-                      f"{percentile(shares, 0.99):.1f} |", flush=True)
+        if chosen.only != "latency":
+            measure_drain(postgres, url, folder, chosen.rows)
+        if chosen.only != "drain":
+            measure_latency(postgres, url, folder, chosen.seconds)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,18 @@ def test_refused_row_becomes_a_dead_row_and_only_that_one(outbox, position):
     assert_in_order_allowing_repeats(outbox.records(topic), 300)
 
 
+def test_batches_behind_a_refused_one_do_not_pass_it(outbox):
+    """O4: several batches are in flight; librdkafka alone would deliver the later ones first."""
+    topic = outbox.topic(partitions=1, max_message_bytes=20_000)
+    for start in range(0, 6000, 1000):
+        outbox.publish_many(topic, 1000, keys=5, start=start, size=300)
+        outbox.publish(topic, "key-0", "x" * 30_000)
+    with outbox.relay(policy__on_refused="skip", kafka__batch_bytes="16384"):
+        outbox.wait_empty()
+        assert outbox.execute("SELECT count(*) FROM concordat_outbox_dead") == [(6,)]
+    assert_in_order_allowing_repeats(outbox.records(topic), 6000)
+
+
 def assert_in_order_allowing_repeats(found, count):
     """First deliveries: each key in order, nothing missing. A new producer may repeat what was in flight."""
     first = {}
