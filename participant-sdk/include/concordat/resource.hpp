@@ -125,6 +125,8 @@ public:
     /// Also before the prepare: then the tombstone refuses it. refused: the branch is committed.
     virtual std::expected<void, NotDone> abort(const BranchKey& key) = 0;
     /// The only branch of its transaction: work and decision in one local transaction.
+    /// later: neither this nor any other delivery of it is at work; otherwise unknown, because the
+    /// coordinator may abort by itself what it believes was never begun.
     virtual std::expected<OnePhaseResult, NotDone> commit_one_phase(const PrepareOrder& order) = 0;
 
     /// Reads the state of a branch and passes it to `rule`, which returns what it shall be; changes

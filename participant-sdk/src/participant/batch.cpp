@@ -4,10 +4,9 @@
 
 namespace concordat::participant {
 
-PendingBatch::PendingBatch(std::size_t operations, const wire::BranchAnswer& still_running,
-                           Answer answer)
-    : answers_(operations, still_running), open_(operations), answer_(std::move(answer)) {
-    if (operations == 0) {
+PendingBatch::PendingBatch(std::vector<wire::BranchAnswer> still_running, Answer answer)
+    : answers_(std::move(still_running)), open_(answers_.size()), answer_(std::move(answer)) {
+    if (open_ == 0) {
         close();
     }
 }

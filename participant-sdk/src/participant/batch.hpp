@@ -27,7 +27,8 @@ class PendingBatch {
 public:
     using Answer = std::function<void(std::string body)>;
 
-    PendingBatch(std::size_t operations, const wire::BranchAnswer& still_running, Answer answer);
+    /// `still_running`: what is answered for each operation that has not ended in time.
+    PendingBatch(std::vector<wire::BranchAnswer> still_running, Answer answer);
     void set(std::size_t index, wire::BranchAnswer&& answer);
     /// Answers now. No effect when it is answered already.
     void close();

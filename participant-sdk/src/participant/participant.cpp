@@ -256,8 +256,12 @@ private:
             answer(invalid_request(orders.error()));
             return;
         }
+        std::vector<wire::BranchAnswer> placeholders;
+        for (const wire::BranchRequest& order : *orders) {
+            placeholders.push_back(still_running(order.operation));
+        }
         const auto batch = std::make_shared<participant::PendingBatch>(
-            orders->size(), still_running(), [answer = std::move(answer)](std::string body) {
+            std::move(placeholders), [answer = std::move(answer)](std::string body) {
                 answer(response_of(200, std::move(body)));
             });
         for (std::size_t index = 0; index < orders->size(); ++index) {
@@ -273,9 +277,11 @@ private:
         patience_.watch(batch);
     }
 
-    [[nodiscard]] wire::BranchAnswer still_running() const {
+    // A prepare that is not voted on yet may be said to come later. A commit in one phase may take
+    // effect any moment, so the only honest answer is that its effect is unknown.
+    [[nodiscard]] wire::BranchAnswer still_running(wire::Operation operation) const {
         wire::BranchAnswer answer;
-        answer.status = 503;
+        answer.status = operation == wire::Operation::prepare ? 503 : 500;
         answer.reason = "still running";
         answer.retry_after = options_.retry_after;
         return answer;

@@ -37,6 +37,15 @@ NotDone not_entered(const SqlError& error) {
     return postgres::not_done(error, repeat ? NotDone::Kind::unknown : NotDone::Kind::later);
 }
 
+// A first attempt may have had an effect: that a second one did nothing does not take it back.
+template <class T>
+std::expected<T, NotDone> after_unknown(std::expected<T, NotDone> second) {
+    if (!second && second.error().kind == NotDone::Kind::later) {
+        second.error().kind = NotDone::Kind::unknown;
+    }
+    return second;
+}
+
 NotDone refused(std::string reason, std::optional<Outcome> outcome) {
     return {NotDone::Kind::refused, std::move(reason), outcome, {}};
 }
@@ -53,7 +62,7 @@ public:
         // prepared, or it is not): the second attempt begins by looking.
         auto result = prepare_once(order);
         if (!result && result.error().kind == NotDone::Kind::unknown) {
-            result = prepare_once(order);
+            result = after_unknown(prepare_once(order));
         }
         return result;
     }
@@ -127,7 +136,7 @@ public:
     std::expected<OnePhaseResult, NotDone> commit_one_phase(const PrepareOrder& order) {
         auto result = one_phase_once(order);
         if (!result && result.error().kind == NotDone::Kind::unknown) {
-            result = one_phase_once(order);
+            result = after_unknown(one_phase_once(order));
         }
         return result;
     }
@@ -268,11 +277,11 @@ private:
                                : postgres::reason_of(committed.error().sqlstate,
                                                      committed.error().message);
         }
-        auto ended = end_with_no(connection, order.key, reason);
+        const auto ended = after_unknown(end_with_no(connection, order.key, reason));
         if (!ended) {
             return std::unexpected(ended.error());
         }
-        return OnePhaseResult{Outcome::aborted, std::move(ended->reason)};
+        return OnePhaseResult{Outcome::aborted, ended->reason};
     }
 
     std::expected<OnePhaseResult, NotDone> one_phase_of_known_branch(Connection& connection,
@@ -285,7 +294,10 @@ private:
             return std::unexpected(nothing_done(facts.error()));
         }
         if (!facts->outcome) {
-            return std::unexpected(later("the branch is being worked on"));
+            // Whoever works on it may commit it: "later" would say that nothing is done.
+            NotDone busy = later("the branch is being worked on");
+            busy.kind = NotDone::Kind::unknown;
+            return std::unexpected(std::move(busy));
         }
         return OnePhaseResult{*facts->outcome, facts->reason};
     }

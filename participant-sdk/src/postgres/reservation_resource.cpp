@@ -65,7 +65,9 @@ public:
     std::expected<OnePhaseResult, NotDone> commit_one_phase(const PrepareOrder& order) {
         const auto vote = prepare(order);
         if (!vote) {
-            return std::unexpected(vote.error());
+            NotDone failure = vote.error(); // another delivery may be at work on it, and commit it
+            failure.kind = NotDone::Kind::unknown;
+            return std::unexpected(std::move(failure));
         }
         if (vote->vote == Vote::no) {
             return OnePhaseResult{Outcome::aborted, vote->reason};

@@ -381,6 +381,21 @@ def test_one_phase_commit_is_idempotent_and_refuses_after_an_abort(database):
     assert database.count() == 1
 
 
+def test_one_phase_commit_that_runs_elsewhere_is_unknown_and_not_later(database, pool):
+    """Told "nothing was done", the coordinator could abort what another replica is about to commit."""
+    one, other = database.service(), database.service()
+    body = {"steps": [INSERT, "SELECT pg_sleep(1)"]}
+    running = pool.submit(one.operation, "commit-one-phase", "x", payload=body)
+    wait_until(lambda: sleeping(database), "the work to run")
+    assert other.operation("commit-one-phase", "x", payload=body).status == 500
+    batch = {"xid": "y", "branch": 0, "operation": "commit-one-phase", "epoch": 1, "attempt": 1, "payload": body}
+    answer = exchange(other.port, "POST", "/v1/branches:batch", {"operations": [batch]})
+    assert answer.body["answers"][0]["status"] == 500
+    assert running.result().outcome == "committed"
+    assert other.until_done(lambda: other.operation("commit-one-phase", "y", payload=body)).outcome == "committed"
+    assert database.count() == 2
+
+
 def test_batch_is_answered_although_one_of_its_branches_waits_for_another(database):
     """A prepare that waits for a row of its own batch must not hold back the vote that would free it."""
     database.execute("INSERT INTO item VALUES ('row', 1)")

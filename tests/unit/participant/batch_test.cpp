@@ -18,7 +18,8 @@ wire::BranchAnswer with_status(std::uint16_t status) {
 // Purpose: a batch whose operations have all ended is answered once, in the order of operations.
 TEST(PendingBatch, answers_when_the_last_operation_ends) {
     std::vector<std::string> bodies;
-    PendingBatch batch(2, with_status(503), [&](std::string body) { bodies.push_back(body); });
+    PendingBatch batch({with_status(503), with_status(503)},
+                       [&](std::string body) { bodies.push_back(body); });
     batch.set(1, with_status(409));
     EXPECT_TRUE(bodies.empty());
     batch.set(0, with_status(200));
@@ -36,7 +37,8 @@ TEST(BatchPatience, answers_for_operations_that_still_run) {
     auto body = promise.get_future();
     BatchPatience patience(10ms);
     const auto batch = std::make_shared<PendingBatch>(
-        2, with_status(503), [&](std::string text) { promise.set_value(std::move(text)); });
+        std::vector{with_status(503), with_status(503)},
+        [&](std::string text) { promise.set_value(std::move(text)); });
     batch->set(0, with_status(200));
     patience.watch(batch);
     ASSERT_EQ(body.wait_for(5s), std::future_status::ready);
@@ -52,7 +54,7 @@ TEST(BatchPatience, answers_what_is_left_when_it_stops) {
     int answered = 0;
     BatchPatience patience(1h);
     const auto make = [&] {
-        return std::make_shared<PendingBatch>(1, with_status(503),
+        return std::make_shared<PendingBatch>(std::vector{with_status(503)},
                                               [&](const std::string&) { ++answered; });
     };
     patience.watch(make());
