@@ -267,6 +267,11 @@ void ParticipantCaller::Impl::send_batch(const TargetPtr& target, Calls calls) {
 void ParticipantCaller::Impl::send(const TargetPtr& target, transport::OutboundRequest request,
                                    std::vector<core::CallKey> keys, bool batch) {
     requests_.fetch_add(1, std::memory_order_relaxed);
+    // Resent after its first copy took effect, it could be answered "later", as if nothing were
+    // done.
+    request.idempotent = std::none_of(keys.begin(), keys.end(), [](const core::CallKey& key) {
+        return key.operation == core::Operation::commit_one_phase;
+    });
     client_.send(target->url.origin, std::move(request),
                  [weak = weak_from_this(), target, keys = std::move(keys),
                   batch](transport::Client::Result result) mutable {
