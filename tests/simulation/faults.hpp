@@ -22,11 +22,10 @@ enum class Bug : std::uint8_t {
     none,
     disk_loses_what_it_confirmed,   ///< a crash drops writes that were reported durable
     term_and_vote_not_durable,      ///< a node forgets its vote in a crash
-    votes_leave_before_durable,     ///< messages do not wait for term and vote
     participant_forgets_prepared,   ///< a crash of a participant loses prepared branches
     participant_decides_by_timeout, ///< a branch in doubt rolls back by itself
     participant_commits_unasked,    ///< a vote is taken for a commit
-    acceptor_forgets,               ///< a crash loses promises and accepted ballots (Q1)
+    acceptor_forgets,               ///< promises and accepted ballots are lost now and then (Q1)
     acceptor_ignores_promises,      ///< ballot 0 is accepted after a higher promise (Q5)
     minority_terminates,            ///< one promise is enough to terminate (Q7)
     termination_ignores_accepted,   ///< a ballot aborts whatever was accepted before (Q7)

@@ -15,6 +15,12 @@ void Ledger::planned(const std::string& xid, const std::map<std::string, std::in
     plans_.emplace(xid, amounts);
 }
 
+void Ledger::leads(log::Peer node, log::Term term) {
+    if (leaders_.emplace(term, node).first->second != node) {
+        throw Violation("two leaders in term " + std::to_string(term));
+    }
+}
+
 void Ledger::applied(const log::Entry& entry, const std::vector<core::Command>& commands) {
     const auto [known, is_new] = history_.emplace(entry.index, entry);
     if (!(known->second == entry)) {

@@ -24,6 +24,9 @@ public:
     /// A client is about to submit this transaction with these branches.
     void planned(const std::string& xid, const std::map<std::string, std::int64_t>& amounts);
 
+    /// A node won an election. There is at most one leader in a term.
+    void leads(log::Peer node, log::Term term);
+
     /// A node applied a committed entry. All nodes must see one history.
     void applied(const log::Entry& entry, const std::vector<core::Command>& commands);
 
@@ -53,6 +56,7 @@ private:
 
     DurableOnMajority is_durable_;
     std::map<std::string, std::map<std::string, std::int64_t>> plans_;
+    std::map<log::Term, log::Peer> leaders_;
     std::map<log::Index, log::Entry> history_;
     std::map<std::string, Decision> decisions_; ///< the first in the log
     std::map<std::string, core::Outcome> told_;

@@ -224,7 +224,7 @@ void Node::fulfil_one(log::PersistEntries& obligation) {
 }
 
 void Node::fulfil_one(log::Send& obligation) {
-    if (hard_states_in_flight_ > 0 && host_.bug() != Bug::votes_leave_before_durable) {
+    if (hard_states_in_flight_ > 0) {
         held_.push_back(std::move(obligation.message));
     } else {
         send_now(std::move(obligation.message));
@@ -261,6 +261,7 @@ void Node::fulfil_one(log::RoleChanged& obligation) {
     const bool leads = obligation.role == log::EngineRole::leader;
     host_.timeline().trace(id_ * 64 + (leads ? 1 : 0));
     if (leads && !leads_) {
+        host_.leads(id_, obligation.term);
         core_->became_leader();
     } else if (!leads && leads_) {
         core_->lost_leadership(obligation.leader ? std::optional{core::NodeId{*obligation.leader}}

@@ -29,6 +29,7 @@ public:
     /// Exactly one result must come back, if the node still lives.
     virtual void call(log::Peer node, core::ParticipantCall call) = 0;
     virtual void reply(log::Peer node, core::RequestToken token, core::Reply reply) = 0;
+    virtual void leads(log::Peer node, log::Term term) = 0;
     virtual void applied(const log::Entry& entry, const std::vector<core::Command>& commands) = 0;
 };
 

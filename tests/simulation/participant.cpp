@@ -208,6 +208,10 @@ void Participant::terminate(const std::string& xid, Branch& branch) {
 
 BallotAnswer Participant::promise(const std::string& xid, Ballot ballot) {
     Branch& branch = branches_[xid];
+    if (host_.bug() == Bug::acceptor_forgets && host_.timeline().chance(500)) {
+        branch.promised = Ballot{};
+        branch.accepted.reset();
+    }
     if (branch.state == State::unknown) {
         end(xid, branch, Outcome::aborted); // Q2: it may still refuse, and does
     }
@@ -304,10 +308,6 @@ void Participant::crash() {
     for (auto& [xid, branch] : branches_) {
         if (branch.state == State::prepared && host_.bug() == Bug::participant_forgets_prepared) {
             branch = Branch{};
-        }
-        if (host_.bug() == Bug::acceptor_forgets) {
-            branch.promised = Ballot{};
-            branch.accepted.reset();
         }
     }
 }

@@ -77,7 +77,7 @@ class SimulationBugs : public testing::TestWithParam<Bug> {};
 
 // Each rule of the protocols, broken on purpose, is noticed within a few runs.
 TEST_P(SimulationBugs, are_noticed) {
-    const std::uint64_t limit = 400;
+    const std::uint64_t limit = 2'000;
     for (std::uint64_t seed = 1; seed <= limit; ++seed) {
         const std::string violation = violation_of(seed, GetParam());
         if (!violation.empty()) {

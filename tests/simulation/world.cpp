@@ -171,6 +171,14 @@ void World::ask(log::Peer id, PendingRequest pending, core::ClientRequest reques
 }
 
 void World::reply(log::Peer, core::RequestToken token, core::Reply reply) {
+    // What is told counts from the moment at which it leaves, even if nobody hears it.
+    if (const auto* transaction = std::get_if<core::TransactionReply>(&reply);
+        transaction != nullptr && transaction->view.outcome) {
+        ledger_.told(transaction->view.xid.value(), *transaction->view.outcome);
+    } else if (const auto* inquiry = std::get_if<core::InquiryReply>(&reply);
+               inquiry != nullptr && inquiry->outcome) {
+        ledger_.told(inquiry->xid.value(), *inquiry->outcome);
+    }
     if (is_lost()) {
         return;
     }
@@ -182,14 +190,6 @@ void World::reply(log::Peer, core::RequestToken token, core::Reply reply) {
             answered(pending, reply);
         }
     });
-    // What is told counts from the moment at which it leaves, even if nobody hears it.
-    if (const auto* transaction = std::get_if<core::TransactionReply>(&reply);
-        transaction != nullptr && transaction->view.outcome) {
-        ledger_.told(transaction->view.xid.value(), *transaction->view.outcome);
-    } else if (const auto* inquiry = std::get_if<core::InquiryReply>(&reply);
-               inquiry != nullptr && inquiry->outcome) {
-        ledger_.told(inquiry->xid.value(), *inquiry->outcome);
-    }
 }
 
 void World::answered(const PendingRequest& pending, const core::Reply& reply) {

@@ -58,6 +58,7 @@ private:
     void send(log::Message message) override;
     void call(log::Peer node, core::ParticipantCall call) override;
     void reply(log::Peer node, core::RequestToken token, core::Reply reply) override;
+    void leads(log::Peer node, log::Term term) override { ledger_.leads(node, term); }
     void applied(const log::Entry& entry, const std::vector<core::Command>& commands) override;
     void inquire(const std::string& asker, const std::string& xid) override;
     void send(const std::string& to, std::function<void(Participant&)> action) override;
