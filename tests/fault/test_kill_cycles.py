@@ -75,11 +75,11 @@ VICTIMS = (kill_leader, kill_leader, kill_follower, kill_order_service, kill_inv
 
 
 def audit(shop, customers, since):
-    """I1, I2, I3, I5, I6 in money and goods, and every node says of every order what its client was told."""
+    """I1, I2, I3, I5, I6 in money and goods; asked in turn, every node says of an order what its client was told."""
     shop.wait_until_settled()
     assert shop.imbalances(customers.committed()) == []
-    for order_id in sorted(customers.outcomes.keys() - since):
-        url = shop.cluster.nodes[len(order_id) % 3].url
+    for position, order_id in enumerate(sorted(customers.outcomes.keys() - since)):
+        url = shop.cluster.urls[position % 3]
         wait_until(lambda: outcome_is(url, order_id, customers.outcomes[order_id]),
                    f"{url} says {order_id} is {customers.outcomes[order_id]}", explain=shop.log_tails)
 
