@@ -98,13 +98,16 @@ IoResult<SlotFile> SlotFile::open(FileSystem& files, const FileSystem::Path& pat
 
 IoResult<void> SlotFile::write_slot(const Values& values) {
     values_ = values;
-    ++counter_;
+    // Until the next sync only one slot changes: the power may go before it, and tear what was
+    // written since the last one.
+    counter_ += unsynced_ ? 2 : 1;
+    unsynced_ = true;
     return file_->write_at((counter_ % 2) * slot_stride, encode(kind_, {counter_, values}));
 }
 
 IoResult<void> SlotFile::write_through(const Values& values) {
-    return in_order([&] { return write_slot(values); }, [&] { return file_->sync(); },
-                    [&] { return write_slot(values); }, [&] { return file_->sync(); });
+    return in_order([&] { return write_slot(values); }, [&] { return sync(); },
+                    [&] { return write_slot(values); }, [&] { return sync(); });
 }
 
 IoResult<void> SlotFile::write_lazily(const Values& values) {
@@ -112,7 +115,9 @@ IoResult<void> SlotFile::write_lazily(const Values& values) {
 }
 
 IoResult<void> SlotFile::sync() {
-    return file_->sync();
+    auto synced = file_->sync();
+    unsynced_ = unsynced_ && !synced;
+    return synced;
 }
 
 } // namespace concordat::log

@@ -53,6 +53,7 @@ private:
     Values values_{};
     std::uint64_t counter_ = 0;
     bool damaged_ = false;
+    bool unsynced_ = false;
 };
 
 } // namespace concordat::log
