@@ -1,5 +1,7 @@
 #include "participant-sdk/src/postgres/connection.hpp"
 
+#include "participant-sdk/src/wire/json_text.hpp"
+
 #include <fmt/format.h>
 #include <poll.h>
 
@@ -124,6 +126,7 @@ Connection::open(const ConnectionSettings& settings) {
     // A role whose default is synchronous_commit=off would acknowledge what a crash takes back.
     const auto prepared = connection->run(fmt::format(
         "SET lock_timeout = {}; SET statement_timeout = {}; SET standard_conforming_strings = on; "
+        "SET client_encoding = 'UTF8'; "
         "SET default_transaction_isolation = 'read committed'; "
         "SELECT set_config('synchronous_commit', 'on', false) "
         "WHERE current_setting('synchronous_commit') = 'off'",
@@ -216,14 +219,18 @@ bool Connection::reset() {
 
 std::string quoted(std::string_view text) {
     std::string literal = "'";
-    for (const char c : text) {
-        if (c == '\0') {
-            continue; // no text of PostgreSQL can hold it
+    for (std::size_t at = 0; at < text.size();) {
+        const std::size_t length = wire::utf8_length(text, at);
+        if (length == 0 || text[at] == '\0') {
+            literal += '?'; // no text of PostgreSQL can hold it
+            ++at;
+            continue;
         }
-        if (c == '\'') {
+        if (text[at] == '\'') {
             literal += '\'';
         }
-        literal += c;
+        literal.append(text.substr(at, length));
+        at += length;
     }
     literal += '\'';
     return literal;

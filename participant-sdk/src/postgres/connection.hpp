@@ -101,7 +101,9 @@ private:
     bool lost_ = false;
 };
 
-/// `text` as an SQL literal with its quotes. The session has standard_conforming_strings on.
+/// `text` as an SQL literal with its quotes, for sessions of open(): UTF-8, with
+/// standard_conforming_strings on. Bytes that are not UTF-8 become question marks: a reason may be
+/// any bytes, and its row must be written all the same.
 [[nodiscard]] std::string quoted(std::string_view text);
 
 } // namespace concordat::postgres

@@ -326,6 +326,15 @@ def test_work_that_throws_votes_no_for_ever(database):
     assert database.count() == 0
 
 
+def test_reason_that_is_no_text_still_leaves_a_tombstone(database):
+    """A message in another encoding, with quotes and zero bytes, must not keep the no from being written."""
+    service = database.service()
+    answer = service.prepare("x", INSERT, {"throw_bytes": [39, 255, 0, 59, 195]})
+    assert answer.vote == "no", answer
+    assert database.execute("SELECT outcome FROM concordat_outcome") == [("aborted",)]
+    assert service.prepare("x", INSERT).vote == "no"
+
+
 def test_read_only_branch_leaves_nothing_behind(database):
     """A read-only branch takes no part in the second phase, so it must hold nothing and claim nothing."""
     service = database.service()

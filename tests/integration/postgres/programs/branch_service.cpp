@@ -1,6 +1,7 @@
 // A participant whose work is written in the payload, so that a test can make every trap happen:
 //   {"steps": ["SQL", …], "vote": "yes"|"no"|"read_only"}
-// A step {"swallow": "SQL"} drops the error of its statement, {"throw": "text"} throws. In the
+// A step {"swallow": "SQL"} drops the error of its statement, {"throw": "text"} and
+// {"throw_bytes": [numbers]} throw. In the
 // reservation style `confirm` and `release` hold the steps of the second phase.
 
 #include <concordat/participant.hpp>
@@ -21,6 +22,9 @@ void run_steps(const Json& payload, const char* name, concordat::PostgresBranch&
     for (const Json& step : payload.value(name, Json::array())) {
         if (step.is_string()) {
             branch.transaction().exec(step.get<std::string>());
+        } else if (step.contains("throw_bytes")) {
+            const auto bytes = step["throw_bytes"].get<std::vector<unsigned char>>();
+            throw std::runtime_error(std::string(bytes.begin(), bytes.end()));
         } else if (step.contains("throw")) {
             throw std::runtime_error(step["throw"].get<std::string>());
         } else {
