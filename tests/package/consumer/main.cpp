@@ -82,7 +82,9 @@ bool inbox_refuses_a_consumer_without_a_name() {
 } // namespace
 
 int main() {
-    const bool linked = &concordat::outbox::publish != nullptr;
+    // Volatile, so that the linker must find it.
+    decltype(&concordat::outbox::publish) volatile publish = &concordat::outbox::publish;
+    const bool linked = publish != nullptr;
     if (!linked || !participant_serves() || !client_reports_an_unreachable_coordinator() ||
         !postgres_reports_an_unreachable_database() || !inbox_refuses_a_consumer_without_a_name()) {
         return 1;
