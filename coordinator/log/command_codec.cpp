@@ -99,7 +99,9 @@ void put(const core::Begin& begin, wire::Begin& out) {
     out.set_idempotency_key(begin.idempotency_key);
     out.set_traceparent(begin.traceparent);
     for (const auto& [key, value] : begin.metadata) {
-        (*out.mutable_metadata())[key] = value;
+        wire::MetadataItem& item = *out.add_metadata();
+        item.set_key(key);
+        item.set_value(value);
     }
     out.set_created_at_ms(to_milliseconds(begin.created_at));
     out.set_capability(begin.capability);
@@ -207,8 +209,8 @@ core::Begin get(const wire::Begin& begin, Checked& check) {
     result.digest = begin.digest();
     result.idempotency_key = begin.idempotency_key();
     result.traceparent = begin.traceparent();
-    for (const auto& [key, value] : begin.metadata()) {
-        result.metadata[key] = value;
+    for (const wire::MetadataItem& item : begin.metadata()) {
+        result.metadata[item.key()] = item.value();
     }
     result.created_at = wall_time(begin.created_at_ms());
     result.capability = begin.capability();

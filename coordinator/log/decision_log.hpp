@@ -74,7 +74,9 @@ enum class AppendError : std::uint8_t {
 class StateMachine {
 public:
     virtual ~StateMachine() = default;
-    /// Commands of one committed entry, in log order, exactly once per process life.
+    /// Commands of one committed entry, in log order, exactly once per process life. Entries of the
+    /// engine itself (barriers, configurations) come without commands, so that indexes have no
+    /// gaps.
     virtual void apply(core::LogIndex index, std::vector<core::Command>&& commands) = 0;
     /// Replace all state by a snapshot (start-up, or installed by the leader).
     virtual void restore(core::SnapshotContent&& content) = 0;
@@ -118,7 +120,9 @@ public:
     virtual void start() = 0;
     /// Leader only: one entry with these commands, in order (group commit: call once per turn).
     virtual std::expected<void, AppendError> append(std::span<const core::Command> commands) = 0;
-    /// Drives time: elections and heartbeats. Returns when it wants to be called next.
+    /// Drives time: elections and heartbeats. To be called at the end of every turn, after the
+    /// functions that were posted; returns when it wants to be called at the latest if nothing
+    /// else happens before.
     virtual core::Instant tick(core::Instant now) = 0;
     /// Leader only: hand leadership to the most advanced other voter; no effect on others.
     virtual void transfer_leadership(std::optional<core::NodeId> to) = 0;
