@@ -13,6 +13,8 @@ install(
     DESTINATION "${CMAKE_INSTALL_DATADIR}/doc/concordatd/examples"
     COMPONENT daemon)
 
+# Packaging takes what is built; it does not build the tests first.
+set(CMAKE_SKIP_INSTALL_ALL_DEPENDENCY ON)
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME concordat)
 set(CPACK_PACKAGE_VENDOR "The Concordat maintainers")
