@@ -78,9 +78,20 @@ public:
         if (!thread_.joinable()) {
             return;
         }
-        // Running coroutines are destroyed with the context, and their sockets with them.
         context_.stop();
         thread_.join();
+        // The io thread is gone, so its sockets are ours. The coroutines that wait for them are
+        // destroyed with the context.
+        boost::system::error_code ignored;
+        acceptor_.close(ignored);
+        for (const auto& [peer, queue] : queues_) {
+            queue->close();
+        }
+        for (const std::weak_ptr<PeerConnection>& weak : connections_) {
+            if (const auto connection = weak.lock()) {
+                connection->close();
+            }
+        }
     }
 
 private:
@@ -111,6 +122,13 @@ private:
         }
         port_ = acceptor_.local_endpoint(error).port();
         return {};
+    }
+
+    std::shared_ptr<PeerConnection> track(tcp::socket socket) {
+        std::erase_if(connections_, [](const auto& weak) { return weak.expired(); });
+        auto connection = std::make_shared<PeerConnection>(std::move(socket));
+        connections_.push_back(connection);
+        return connection;
     }
 
     [[nodiscard]] bool is_member(Peer peer) const { return queues_.contains(peer); }
@@ -170,7 +188,7 @@ private:
         if (resolve_error) {
             co_return false;
         }
-        auto connection = std::make_shared<PeerConnection>(tcp::socket{context_});
+        const auto connection = track(tcp::socket{context_});
         const Deadline deadline{*connection, options_.handshake_timeout};
         const auto [error, endpoint] =
             co_await asio::async_connect(connection->socket(), endpoints, no_throw);
@@ -234,8 +252,7 @@ private:
                 co_await pause(options_.reconnect_initial);
                 continue;
             }
-            asio::co_spawn(context_, listen_to(std::make_shared<PeerConnection>(std::move(socket))),
-                           asio::detached);
+            asio::co_spawn(context_, listen_to(track(std::move(socket))), asio::detached);
         }
     }
 
@@ -314,7 +331,8 @@ private:
     asio::io_context context_{1};
     tcp::acceptor acceptor_{context_};
     std::uint16_t port_ = 0;
-    std::map<Peer, std::shared_ptr<SendQueue>> queues_; ///< fixed after construction
+    std::map<Peer, std::shared_ptr<SendQueue>> queues_;      ///< fixed after construction
+    std::vector<std::weak_ptr<PeerConnection>> connections_; ///< io thread, then stop()
     std::set<std::pair<Peer, std::string>> said_;
     std::size_t inbound_ = 0;
     std::mt19937_64 random_;

@@ -59,6 +59,7 @@ private:
         if (log_.segments.empty() || header.restarts_log) {
             log_.entries.clear();
             log_.base = header.first_index - 1;
+            restarted_ = header.restarts_log;
         } else if (header.first_index != log_.base + log_.entries.size() + 1) {
             return damaged(path, 0, "entries before the segment are missing");
         }
@@ -100,8 +101,12 @@ private:
 
     bool add(std::vector<Entry>& entries) {
         const Index first = entries.front().index;
-        if (first <= log_.base || first > log_.base + log_.entries.size() + 1) {
+        if (first > log_.base + log_.entries.size() + 1 || (first <= log_.base && restarted_)) {
             return false;
+        }
+        if (first <= log_.base) {
+            // The segment before this one went with a snapshot; this record voided its end.
+            log_.base = first - 1;
         }
         log_.entries.resize(first - log_.base - 1);
         for (Entry& entry : entries) {
@@ -118,6 +123,7 @@ private:
     std::uint64_t incarnation_;
     DurableMark mark_;
     RecoveredLog log_;
+    bool restarted_ = false; ///< nothing before log_.base may come again
 };
 
 } // namespace

@@ -379,25 +379,29 @@ IoResult<void> Storage::restart_log(Index next) {
         return started;
     }
     next_index_ = next;
-    while (segments_.size() > 1) {
-        const auto name = segment_name(segments_.front().header.sequence);
-        if (auto removed = files_.remove(options_.directory / name); !removed) {
-            return removed;
-        }
-        segments_.erase(segments_.begin());
+    IoResult<void> result;
+    while (result && segments_.size() > 1) {
+        result = remove_oldest_segment();
     }
-    return {};
+    return result;
 }
 
 IoResult<void> Storage::compact(Index through) {
-    while (segments_.size() > 1 && segments_[1].header.first_index <= through + 1) {
-        const auto name = segment_name(segments_.front().header.sequence);
-        if (auto removed = files_.remove(options_.directory / name); !removed) {
-            return removed;
-        }
-        segments_.erase(segments_.begin());
+    IoResult<void> result;
+    while (result && segments_.size() > 1 && segments_[1].header.first_index <= through + 1) {
+        result = remove_oldest_segment();
     }
-    return {};
+    return result;
+}
+
+/// One at a time, oldest first, each removal durable before the next one: a power cut must not
+/// leave a gap between segments.
+IoResult<void> Storage::remove_oldest_segment() {
+    const auto name = segment_name(segments_.front().header.sequence);
+    segments_.erase(segments_.begin());
+    ++fsyncs_;
+    return in_order([&] { return files_.remove(options_.directory / name); },
+                    [&] { return files_.sync_directory(options_.directory); });
 }
 
 IoResult<void> Storage::remember_peers(const KnownPeers& peers) {

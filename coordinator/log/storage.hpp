@@ -117,6 +117,7 @@ private:
     IoResult<void> start_segment(Index first_index, std::uint64_t least_bytes, bool restarts_log);
     IoResult<void> flush(std::string& pending);
     IoResult<void> move_mark();
+    IoResult<void> remove_oldest_segment();
 
     FileSystem& files_;
     StorageOptions options_;
