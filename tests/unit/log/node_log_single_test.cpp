@@ -1,8 +1,11 @@
+#include "coordinator/log/log_inspect.hpp"
+#include "tests/unit/log/memory_file_system.hpp"
 #include "tests/unit/log/node_harness.hpp"
 
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <random>
 
 namespace concordat::log::test {
 namespace {
@@ -99,6 +102,88 @@ TEST(SingleNodeLog, answers_an_append_within_a_few_milliseconds) {
     std::ranges::sort(latencies);
     EXPECT_LT(latencies[100], std::chrono::milliseconds{20});
     RecordProperty("p50_us", static_cast<int>(latencies[100].count() / 1000));
+}
+
+TEST(SingleNodeLog, ends_the_process_on_a_failed_sync) {
+    // A later sync may succeed although the data is gone, so there is no second try (C21).
+    auto files = std::make_shared<MemoryFileSystem>();
+    Group group{1};
+    group.start(0, {files, {}});
+    ASSERT_TRUE(group.node(0).opened()) << group.node(0).error();
+    group.leader();
+    files->fault = [](MemoryFileSystem::Operation operation, const FileSystem::Path&) {
+        return operation == MemoryFileSystem::Operation::sync ? EIO : 0;
+    };
+    ASSERT_TRUE(group.node(0).append({"a"}));
+    ASSERT_TRUE(group.run_until([&] { return !group.node(0).fatal().empty(); }));
+    EXPECT_TRUE(group.node(0).machine().xids().empty());
+}
+
+TEST(SingleNodeLog, refuses_work_while_the_disk_is_full_and_goes_on_by_itself) {
+    // What was accepted is written when space returns (C20).
+    auto files = std::make_shared<MemoryFileSystem>();
+    Group group{1, [](Options& options) { options.segment_bytes = 4096; }};
+    group.start(0, {files, {}});
+    ASSERT_TRUE(group.node(0).opened()) << group.node(0).error();
+    group.leader();
+    files->capacity = 0;
+    std::size_t accepted = 0;
+    ASSERT_TRUE(group.run_until([&] {
+        if (group.node(0).append({"x"})) {
+            ++accepted;
+            return false;
+        }
+        return true;
+    }));
+    ASSERT_GT(accepted, group.node(0).machine().xids().size());
+    EXPECT_TRUE(group.node(0).fatal().empty());
+    files->capacity = UINT64_MAX;
+    ASSERT_TRUE(group.run_until([&] { return group.node(0).machine().xids().size() == accepted; }));
+    ASSERT_TRUE(group.run_until([&] { return group.node(0).append({"y"}); }));
+}
+
+TEST(SingleNodeLog, survives_power_cuts_with_every_applied_entry) {
+    // The whole node on a disk that loses and tears what was not synced (C19).
+    std::mt19937_64 random{11};
+    auto files = std::make_shared<MemoryFileSystem>();
+    Group group{1, [](Options& options) {
+                    options.segment_bytes = 4096;
+                    options.snapshot_after_bytes = 3000;
+                    options.trailing_entries = 5;
+                }};
+    std::vector<std::string> applied;
+    for (int life = 0; life < 30; ++life) {
+        group.start(0, {files, {}});
+        ASSERT_TRUE(group.node(0).opened()) << "life " << life << ": " << group.node(0).error();
+        ASSERT_TRUE(group.run_until([&] { return group.node(0).log().status().replayed; }));
+        const auto& found = group.node(0).machine().xids();
+        ASSERT_GE(found.size(), applied.size()) << "life " << life;
+        ASSERT_TRUE(std::equal(applied.begin(), applied.end(), found.begin()));
+        for (int i = 0; i < 40; ++i) {
+            group.node(0).append({fmt::format("life {} {}", life, i)});
+            group.turn();
+        }
+        applied = group.node(0).machine().xids();
+        group.kill(0);
+        files->cut_power(random);
+    }
+    EXPECT_GT(applied.size(), 100U);
+}
+
+TEST(SingleNodeLog, describes_its_data_directory) {
+    // What an operator sees of a healthy and of a damaged directory.
+    Group group{1};
+    group.start_all();
+    group.leader();
+    ASSERT_TRUE(group.node(0).append({"a"}));
+    ASSERT_TRUE(group.run_until([&] { return group.node(0).machine().xids().size() == 1; }));
+    group.stop(0);
+    const DataDirectoryReport report = describe_data_directory(group.directory_of(0));
+    EXPECT_TRUE(report.healthy) << report.text;
+    EXPECT_NE(report.text.find("node 1 of cluster \"test\""), std::string::npos) << report.text;
+    EXPECT_NE(report.text.find("2 entries, last 2"), std::string::npos) << report.text;
+    std::filesystem::resize_file(group.directory_of(0) / "vote", 10);
+    EXPECT_FALSE(describe_data_directory(group.directory_of(0)).healthy);
 }
 
 } // namespace
