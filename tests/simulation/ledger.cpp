@@ -36,6 +36,11 @@ void Ledger::applied(const log::Entry& entry, const std::vector<core::Command>& 
     }
 }
 
+std::optional<core::Outcome> Ledger::decision_of(const std::string& xid) const {
+    const auto found = decisions_.find(xid);
+    return found == decisions_.end() ? std::nullopt : std::optional{found->second.outcome};
+}
+
 void Ledger::decided(const std::string& xid, core::Outcome outcome, log::Index index) {
     if (!decisions_.try_emplace(xid, Decision{outcome, index}).second) {
         return; // the first one stands

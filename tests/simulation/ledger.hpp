@@ -9,6 +9,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -42,6 +43,9 @@ public:
     /// After everything has healed and drained: what participants hold is what the log says.
     void audit(const std::map<std::string, std::int64_t>& balances) const;
 
+    [[nodiscard]] bool has_applied(log::Index index) const { return history_.contains(index); }
+    /// What the log decided, if it did.
+    [[nodiscard]] std::optional<core::Outcome> decision_of(const std::string& xid) const;
     [[nodiscard]] bool was_told(const std::string& xid) const { return told_.contains(xid); }
     [[nodiscard]] std::size_t committed() const;
     [[nodiscard]] std::size_t aborted() const { return decisions_.size() - committed(); }

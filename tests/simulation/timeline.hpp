@@ -3,11 +3,15 @@
 // Virtual time and the one source of randomness of a simulated run. Everything that happens is an
 // event at a time; the same seed gives the same events in the same order, which the trace shows.
 
+#include "tests/simulation/trace.hpp"
+
 #include <cstdint>
 #include <functional>
 #include <queue>
 #include <random>
 #include <stdexcept>
+#include <string>
+#include <string_view>
 #include <vector>
 
 namespace concordat::simulation {
@@ -53,6 +57,27 @@ public:
     }
     [[nodiscard]] std::uint64_t fingerprint() const noexcept { return trace_; }
 
+    /// From now on every line of the story goes there as well.
+    void listen(TraceSink sink) { sink_ = std::move(sink); }
+    [[nodiscard]] bool is_heard() const noexcept { return sink_ != nullptr; }
+    /// One line of the story; costs nothing when nobody listens.
+    void tell(std::string_view xid, std::string_view actor, std::string_view event,
+              std::string_view detail = {}) {
+        if (sink_) {
+            std::string line = std::to_string(now_);
+            for (const std::string_view field : {xid, actor, event, detail}) {
+                line.append(1, '\t').append(field);
+            }
+            sink_(line);
+        }
+    }
+    /// A fault is about to happen to `victim`.
+    void inject(Fault fault, std::string_view victim = {}, std::string_view xid = "-") {
+        faults_.add(fault);
+        tell(xid, "world", name_of(fault), victim);
+    }
+    [[nodiscard]] const FaultCounts& faults() const noexcept { return faults_; }
+
 private:
     struct Event {
         Milliseconds time = 0;
@@ -68,6 +93,8 @@ private:
     std::priority_queue<Event> events_;
     std::mt19937_64 random_;
     std::uint64_t trace_ = 14695981039346656037U;
+    TraceSink sink_;
+    FaultCounts faults_;
 };
 
 } // namespace concordat::simulation

@@ -19,17 +19,21 @@
 
 namespace concordat::simulation {
 
+inline constexpr const char* participant_names[] = {"alpha", "beta", "gamma", "delta"};
+
 struct Figures {
     std::uint64_t fingerprint = 0; ///< same seed, same fingerprint
     Milliseconds simulated = 0;
     std::size_t committed = 0;
     std::size_t aborted = 0;
     std::size_t crashes = 0;
+    FaultCounts faults;
 };
 
 class World final : private NodeHost, private ParticipantHost {
 public:
-    World(std::uint64_t seed, Bug bug);
+    /// With a sink, every step of the run is told to it.
+    World(std::uint64_t seed, Bug bug, TraceSink sink = {});
 
     /// Throws Violation.
     Figures run();
@@ -62,6 +66,8 @@ private:
     void applied(const log::Entry& entry, const std::vector<core::Command>& commands) override;
     void inquire(const std::string& asker, const std::string& xid) override;
     void send(const std::string& to, std::function<void(Participant&)> action) override;
+
+    void tell_applied(const core::Command& command);
 
     void bring_up();
     void register_participants();
