@@ -73,17 +73,13 @@ std::optional<BranchContext> decode_context(std::string_view text) {
     return context;
 }
 
-BranchStore::BranchStore(const PostgresOptions& options, Style style)
+BranchStore::BranchStore(const PostgresOptions& options, SessionFactory sessions, Style style)
     : style_(style),
       prefix_(options.gid_prefix),
       max_connections_(options.max_connections),
       isolation_(options.isolation),
       outcome_retention_(options.outcome_retention),
-      pool_({.url = options.url,
-             .connect_timeout = options.connect_timeout,
-             .lock_timeout = options.lock_timeout,
-             .statement_timeout = options.statement_timeout},
-            options.max_connections, options.acquire_timeout) {}
+      pool_(std::move(sessions), options.max_connections, options.acquire_timeout) {}
 
 std::string BranchStore::gid(const BranchKey& key) const {
     return fmt::format("{}:{}:{}", prefix_, key.xid.value(), key.branch);

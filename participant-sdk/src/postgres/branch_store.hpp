@@ -35,7 +35,7 @@ enum class Style : std::uint8_t { prepared_transaction, reservation };
 
 class BranchStore {
 public:
-    BranchStore(const PostgresOptions& options, Style style);
+    BranchStore(const PostgresOptions& options, SessionFactory sessions, Style style);
 
     [[nodiscard]] std::expected<ConnectionPool::Lease, SqlError> connect() {
         return pool_.acquire();

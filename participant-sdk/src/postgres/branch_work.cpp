@@ -1,5 +1,7 @@
 #include "participant-sdk/src/postgres/branch_work.hpp"
 
+#include "participant-sdk/src/postgres/libpq_connection.hpp"
+
 #include <exception>
 #include <utility>
 
@@ -24,7 +26,8 @@ std::string retryable(std::string_view state, const std::string& text) {
 template <class Work>
 auto in_open_transaction(Connection& connection, const BranchKey& key, std::string_view payload,
                          const Work& work) {
-    pqxx::nontransaction transaction(connection.pqxx_connection());
+    // The service's callback speaks libpqxx, so its resource was given libpq_sessions().
+    pqxx::nontransaction transaction(static_cast<LibpqConnection&>(connection).pqxx_connection());
     PostgresBranch branch(key, payload, transaction);
     return work(branch);
 }
@@ -54,6 +57,13 @@ VoteCast run_work(const PostgresWork& work, Connection& connection, const Branch
     } catch (...) {
         return vote_no("the branch's work threw something that is not a std::exception");
     }
+}
+
+BranchWork on_libpq(PostgresWork work) {
+    return [work = std::move(work)](Connection& connection, const BranchKey& key,
+                                    std::string_view payload) {
+        return run_work(work, connection, key, payload);
+    };
 }
 
 std::string run_second_phase(const PostgresSecondPhase& work, Connection& connection,

@@ -6,15 +6,23 @@
 
 #include <concordat/postgres.hpp>
 
+#include <functional>
 #include <string>
 #include <string_view>
 
 namespace concordat::postgres {
 
+/// The service's work on a session whose transaction is open. Throws nothing.
+using BranchWork =
+    std::function<VoteCast(Connection& connection, const BranchKey& key, std::string_view payload)>;
+
+/// `work` on sessions of libpq_sessions().
+[[nodiscard]] BranchWork on_libpq(PostgresWork work);
+
 /// Whatever the callback throws becomes a no with its text.
 [[nodiscard]] VoteCast run_work(const PostgresWork& work, Connection& connection,
                                 const BranchKey& key, std::string_view payload);
-/// The text of what it threw; empty when it returned.
+/// Both on sessions of libpq_sessions(). The text of what it threw; empty when it returned.
 [[nodiscard]] std::string run_second_phase(const PostgresSecondPhase& work, Connection& connection,
                                            const BranchKey& key, std::string_view payload);
 

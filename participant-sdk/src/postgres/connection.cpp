@@ -2,19 +2,11 @@
 
 #include "participant-sdk/src/wire/json_text.hpp"
 
-#include <fmt/format.h>
-#include <poll.h>
-
-#include <cerrno>
 #include <charconv>
-#include <utility>
 
 namespace concordat::postgres {
 
 namespace {
-
-// Beyond the server's statement time-out: it answers by itself unless it hangs as a whole.
-constexpr std::chrono::milliseconds answer_margin{5000};
 
 std::uint64_t parse_number(std::string_view text) {
     std::uint64_t value = 0;
@@ -22,199 +14,28 @@ std::uint64_t parse_number(std::string_view text) {
     return value;
 }
 
-// Connection parameters that the URL may override.
-std::string with_defaults(const ConnectionSettings& settings) {
-    const auto seconds = std::max<std::int64_t>(
-        2, std::chrono::ceil<std::chrono::seconds>(settings.connect_timeout).count());
-    const std::string defaults =
-        fmt::format("connect_timeout={} tcp_user_timeout={} keepalives_idle=10", seconds,
-                    (settings.statement_timeout + answer_margin).count());
-    if (settings.url.starts_with("postgresql://") || settings.url.starts_with("postgres://")) {
-        const char join = settings.url.find('?') == std::string::npos ? '?' : '&';
-        std::string query = defaults;
-        for (char& c : query) {
-            c = c == ' ' ? '&' : c;
-        }
-        return settings.url + join + query;
-    }
-    return defaults + ' ' + settings.url;
-}
-
-#if PQXX_VERSION_MAJOR < 7
-// libpqxx 6 hides the PGconn; the policy that makes it may keep a copy.
-class RememberingPolicy : public pqxx::connect_direct {
-public:
-    using pqxx::connect_direct::connect_direct;
-    handle do_startconnect(handle original) override {
-        raw = pqxx::connect_direct::do_startconnect(original);
-        return raw;
-    }
-    handle raw = nullptr;
-};
-
-class PolicyHolder {
-public:
-    explicit PolicyHolder(const std::string& options) : policy(options) {}
-    RememberingPolicy policy;
-};
-
-class PqxxConnection final : private PolicyHolder, public pqxx::connection_base {
-public:
-    explicit PqxxConnection(const std::string& options)
-        : PolicyHolder(options), pqxx::connection_base(policy) {
-        init();
-    }
-    PqxxConnection(const PqxxConnection&) = delete;
-    PqxxConnection& operator=(const PqxxConnection&) = delete;
-    ~PqxxConnection() { close(); }
-    [[nodiscard]] PGconn* raw() const { return policy.raw; }
-
-    // A connection that comes back by itself would run the rest of a branch's work outside its
-    // transaction, committing every statement at once.
-    void stay_broken_when_broken() {
-#    pragma GCC diagnostic push
-#    pragma GCC diagnostic ignored "-Wdeprecated-declarations"
-        inhibit_reactivation(true);
-#    pragma GCC diagnostic pop
-    }
-};
-#endif
-
 } // namespace
 
-struct Connection::Handles {
-#if PQXX_VERSION_MAJOR < 7
-    explicit Handles(const std::string& options) : connection(options) {
-        connection.stay_broken_when_broken();
-        raw = connection.raw();
-    }
-    PqxxConnection connection;
-#else
-    explicit Handles(const std::string& options)
-        : raw(PQconnectdb(options.c_str())),
-          connection(pqxx::connection::seize_raw_connection(raw)) {}
-#endif
-    PGconn* raw = nullptr;
-#if PQXX_VERSION_MAJOR >= 7
-    pqxx::connection connection;
-#endif
-};
+bool Rows::is_null(std::size_t row, int column) const {
+    return result_ ? PQgetisnull(result_.get(), static_cast<int>(row), column) != 0
+                   : !modelled_->table[row][static_cast<std::size_t>(column)];
+}
+
+std::string_view Rows::modelled_text(std::size_t row, int column) const {
+    const Cell& cell = modelled_->table[row][static_cast<std::size_t>(column)];
+    return cell ? std::string_view(*cell) : std::string_view{};
+}
 
 std::uint64_t Rows::number(std::size_t row, int column) const {
     return parse_number(text(row, column));
 }
 
+// The count is the last word of the tag: "INSERT 0 1", "DELETE 3".
 std::uint64_t Rows::affected() const {
-    return parse_number(PQcmdTuples(result_.get()));
-}
-
-Connection::Connection(std::unique_ptr<Handles> handles, std::chrono::milliseconds answer_timeout)
-    : handles_(std::move(handles)), answer_timeout_(answer_timeout) {}
-
-Connection::~Connection() = default;
-
-std::expected<std::unique_ptr<Connection>, SqlError>
-Connection::open(const ConnectionSettings& settings) {
-    std::unique_ptr<Connection> connection;
-    try {
-        connection.reset(new Connection(std::make_unique<Handles>(with_defaults(settings)),
-                                        settings.statement_timeout + answer_margin));
-    } catch (const std::exception& error) {
-        return std::unexpected(SqlError{{}, error.what(), true});
+    if (result_) {
+        return parse_number(PQcmdTuples(result_.get()));
     }
-    PQsetNoticeProcessor(connection->handles_->raw, [](void*, const char*) {}, nullptr);
-    // A role whose default is synchronous_commit=off would acknowledge what a crash takes back.
-    const auto prepared = connection->run(fmt::format(
-        "SET lock_timeout = {}; SET statement_timeout = {}; SET standard_conforming_strings = on; "
-        "SET client_encoding = 'UTF8'; "
-        "SET default_transaction_isolation = 'read committed'; "
-        "SELECT set_config('synchronous_commit', 'on', false) "
-        "WHERE current_setting('synchronous_commit') = 'off'",
-        settings.lock_timeout.count(), settings.statement_timeout.count()));
-    if (!prepared) {
-        return std::unexpected(prepared.error());
-    }
-    return connection;
-}
-
-bool Connection::is_usable() const {
-    return !lost_ && PQstatus(handles_->raw) == CONNECTION_OK;
-}
-
-pqxx::connection_base& Connection::pqxx_connection() {
-    return handles_->connection;
-}
-
-SqlError Connection::lost(std::string message) {
-    lost_ = true;
-    if (message.empty()) {
-        message = PQerrorMessage(handles_->raw);
-    }
-    return {.sqlstate = {}, .message = std::move(message), .connection_lost = true};
-}
-
-bool Connection::wait_readable(std::chrono::steady_clock::time_point deadline) const {
-    for (;;) {
-        const auto left = std::chrono::ceil<std::chrono::milliseconds>(
-            deadline - std::chrono::steady_clock::now());
-        if (left.count() <= 0) {
-            return false;
-        }
-        pollfd socket{.fd = PQsocket(handles_->raw), .events = POLLIN, .revents = 0};
-        const int ready = ::poll(&socket, 1, static_cast<int>(left.count()));
-        if (ready > 0 || (ready < 0 && errno != EINTR)) {
-            return true; // an error shows when the input is consumed
-        }
-    }
-}
-
-SqlResult Connection::run(const std::string& statements) {
-    PGconn* const raw = handles_->raw;
-    if (lost_ || PQsendQuery(raw, statements.c_str()) == 0) {
-        return std::unexpected(lost(lost_ ? "the connection is lost" : std::string{}));
-    }
-    const auto deadline = std::chrono::steady_clock::now() + answer_timeout_;
-    std::vector<Rows> results;
-    std::optional<SqlError> failure;
-    for (;;) {
-        while (PQisBusy(raw) != 0) {
-            if (!wait_readable(deadline)) {
-                return std::unexpected(lost("the server does not answer"));
-            }
-            if (PQconsumeInput(raw) == 0) {
-                return std::unexpected(lost({}));
-            }
-        }
-        PGresult* const result = PQgetResult(raw);
-        if (result == nullptr) {
-            break;
-        }
-        Rows rows(result);
-        const ExecStatusType status = PQresultStatus(result);
-        if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK) {
-            results.push_back(std::move(rows));
-        } else if (!failure) {
-            const char* state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-            failure = SqlError{state != nullptr ? state : "", PQresultErrorMessage(result), false};
-        }
-    }
-    if (PQstatus(raw) != CONNECTION_OK) {
-        return std::unexpected(lost(failure ? failure->message : std::string{}));
-    }
-    if (failure) {
-        return std::unexpected(*failure);
-    }
-    return results;
-}
-
-bool Connection::reset() {
-    if (!is_usable()) {
-        return false;
-    }
-    if (PQtransactionStatus(handles_->raw) == PQTRANS_IDLE) {
-        return true;
-    }
-    return run("ROLLBACK").has_value();
+    return parse_number(std::string_view(modelled_->tag).substr(modelled_->tag.rfind(' ') + 1));
 }
 
 std::string quoted(std::string_view text) {

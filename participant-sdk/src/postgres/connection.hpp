@@ -1,20 +1,19 @@
 #pragma once
 
-// One connection to PostgreSQL, usable through libpq and through libpqxx.
+// One session of a database, and what comes back from it.
 //
-// Why both: the service's callback gets a libpqxx transaction, but the SDK must send several
-// statements in one round trip, see the command tag of PREPARE TRANSACTION (it is ROLLBACK when the
-// transaction had failed, with no error), and stop waiting for a server that hangs.
+// An interface, so that the logic of branches also runs on a modelled database (tests/simulation);
+// the real one is LibpqConnection.
 //
 // Threading: one thread at a time. Errors: SqlError, never an exception. After `connection_lost`
-// the effect of the statements is unknown and the connection is of no more use.
+// the effect of the statements is unknown and the session is of no more use.
 
 #include <libpq-fe.h>
-#include <pqxx/pqxx>
 
-#include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <expected>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -40,70 +39,69 @@ inline constexpr std::string_view deadlock_detected = "40P01";
 inline constexpr std::string_view undefined_table = "42P01";
 } // namespace sqlstate
 
-/// Result of one statement.
+/// Result of one statement: libpq's own, read in place, or the cells of a modelled database.
 class Rows {
 public:
+    using Cell = std::optional<std::string>; ///< nothing: NULL
+    using Table = std::vector<std::vector<Cell>>;
+
     explicit Rows(PGresult* result) : result_(result, &PQclear) {}
+    /// As the server would word the tag: "SELECT 1", "PREPARE TRANSACTION", …
+    Rows(Table table, std::string tag)
+        : result_(nullptr, &PQclear),
+          modelled_(std::make_unique<const Modelled>(std::move(table), std::move(tag))) {}
     [[nodiscard]] std::size_t size() const {
-        return static_cast<std::size_t>(PQntuples(result_.get()));
+        return result_ ? static_cast<std::size_t>(PQntuples(result_.get()))
+                       : modelled_->table.size();
     }
     [[nodiscard]] std::string_view text(std::size_t row, int column) const {
-        return PQgetvalue(result_.get(), static_cast<int>(row), column);
+        return result_ ? PQgetvalue(result_.get(), static_cast<int>(row), column)
+                       : std::string_view(modelled_text(row, column));
     }
-    [[nodiscard]] bool is_null(std::size_t row, int column) const {
-        return PQgetisnull(result_.get(), static_cast<int>(row), column) != 0;
-    }
+    [[nodiscard]] bool is_null(std::size_t row, int column) const;
     [[nodiscard]] bool is_true(std::size_t row, int column) const {
         return text(row, column) == "t";
     }
     [[nodiscard]] std::uint64_t number(std::size_t row, int column) const;
     /// "INSERT 0 1", "PREPARE TRANSACTION", …
-    [[nodiscard]] std::string_view tag() const { return PQcmdStatus(result_.get()); }
+    [[nodiscard]] std::string_view tag() const {
+        return result_ ? PQcmdStatus(result_.get()) : std::string_view(modelled_->tag);
+    }
     [[nodiscard]] std::uint64_t affected() const;
 
 private:
+    struct Modelled {
+        Table table;
+        std::string tag;
+    };
+    [[nodiscard]] std::string_view modelled_text(std::size_t row, int column) const;
+
     std::unique_ptr<PGresult, decltype(&PQclear)> result_;
+    std::unique_ptr<const Modelled> modelled_; ///< when there is no result_
 };
 
 using SqlResult = std::expected<std::vector<Rows>, SqlError>;
 
-struct ConnectionSettings {
-    std::string url;
-    std::chrono::milliseconds connect_timeout{5000};
-    std::chrono::milliseconds lock_timeout{5000};
-    std::chrono::milliseconds statement_timeout{30000};
-};
-
 class Connection {
 public:
-    [[nodiscard]] static std::expected<std::unique_ptr<Connection>, SqlError>
-    open(const ConnectionSettings& settings);
-    ~Connection();
+    Connection() = default;
+    virtual ~Connection() = default;
     Connection(const Connection&) = delete;
     Connection& operator=(const Connection&) = delete;
 
     /// Sends the statements in one round trip; one result per statement, up to the first error.
-    /// Waits for the server a little longer than its own statement time-out.
-    [[nodiscard]] SqlResult run(const std::string& statements);
-    /// Ends whatever transaction is open. False: the connection is of no more use.
-    bool reset();
-    [[nodiscard]] bool is_usable() const;
-    [[nodiscard]] pqxx::connection_base& pqxx_connection();
-
-private:
-    struct Handles;
-    Connection(std::unique_ptr<Handles> handles, std::chrono::milliseconds answer_timeout);
-    [[nodiscard]] SqlError lost(std::string message);
-    [[nodiscard]] bool wait_readable(std::chrono::steady_clock::time_point deadline) const;
-
-    std::unique_ptr<Handles> handles_;
-    std::chrono::milliseconds answer_timeout_;
-    bool lost_ = false;
+    [[nodiscard]] virtual SqlResult run(const std::string& statements) = 0;
+    /// Ends whatever transaction is open. False: the session is of no more use.
+    virtual bool reset() = 0;
+    [[nodiscard]] virtual bool is_usable() const = 0;
 };
 
-/// `text` as an SQL literal with its quotes, for sessions of open(): UTF-8, with
-/// standard_conforming_strings on. Bytes that are not UTF-8 become question marks: a reason may be
-/// any bytes, and its row must be written all the same.
+/// Opens one more session. Called from any thread, and from several at once.
+using SessionFactory = std::function<std::expected<std::unique_ptr<Connection>, SqlError>()>;
+
+/// `text` as an SQL literal with its quotes, for UTF-8 sessions with standard_conforming_strings
+/// on. Bytes that are not UTF-8 become question marks: a reason may be any bytes, and its row must
+/// be written all the same.
 [[nodiscard]] std::string quoted(std::string_view text);
 
 } // namespace concordat::postgres

@@ -4,9 +4,9 @@
 
 namespace concordat::postgres {
 
-ConnectionPool::ConnectionPool(ConnectionSettings settings, std::size_t max_connections,
+ConnectionPool::ConnectionPool(SessionFactory open, std::size_t max_connections,
                                std::chrono::milliseconds acquire_timeout)
-    : settings_(std::move(settings)),
+    : open_(std::move(open)),
       max_connections_(max_connections),
       acquire_timeout_(acquire_timeout) {}
 
@@ -24,7 +24,7 @@ std::expected<ConnectionPool::Lease, SqlError> ConnectionPool::acquire() {
             return Lease(*this, std::move(connection));
         }
     }
-    auto opened = Connection::open(settings_);
+    auto opened = open_();
     if (!opened) {
         give_back(nullptr);
         return std::unexpected(opened.error());

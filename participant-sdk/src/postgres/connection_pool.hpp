@@ -39,14 +39,14 @@ public:
         std::unique_ptr<Connection> connection_;
     };
 
-    ConnectionPool(ConnectionSettings settings, std::size_t max_connections,
+    ConnectionPool(SessionFactory open, std::size_t max_connections,
                    std::chrono::milliseconds acquire_timeout);
     [[nodiscard]] std::expected<Lease, SqlError> acquire();
 
 private:
     void give_back(std::unique_ptr<Connection> connection);
 
-    const ConnectionSettings settings_;
+    const SessionFactory open_;
     const std::size_t max_connections_;
     const std::chrono::milliseconds acquire_timeout_;
     std::mutex mutex_;

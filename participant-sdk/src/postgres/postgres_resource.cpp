@@ -1,5 +1,6 @@
 #include "participant-sdk/src/postgres/branch_store.hpp"
-#include "participant-sdk/src/postgres/branch_work.hpp"
+#include "participant-sdk/src/postgres/libpq_connection.hpp"
+#include "participant-sdk/src/postgres/prepared_branches.hpp"
 
 #include <concordat/postgres.hpp>
 
@@ -50,14 +51,14 @@ NotDone refused(std::string reason, std::optional<Outcome> outcome) {
     return {NotDone::Kind::refused, std::move(reason), outcome, {}};
 }
 
-} // namespace
-
-class PostgresResource::Impl {
+class PreparedBranches final : public Resource {
 public:
-    Impl(PostgresOptions options, PostgresWork work)
-        : store(options, postgres::Style::prepared_transaction), work_(std::move(work)) {}
+    PreparedBranches(const PostgresOptions& options, postgres::SessionFactory sessions,
+                     postgres::BranchWork work)
+        : store_(options, std::move(sessions), postgres::Style::prepared_transaction),
+          work_(std::move(work)) {}
 
-    std::expected<VoteCast, NotDone> prepare(const PrepareOrder& order) {
+    std::expected<VoteCast, NotDone> prepare(const PrepareOrder& order) override {
         // The connection may be a stale one of the pool, or break in the middle (the branch is then
         // prepared, or it is not): the second attempt begins by looking.
         auto result = prepare_once(order);
@@ -67,12 +68,12 @@ public:
         return result;
     }
 
-    std::expected<void, NotDone> commit(const BranchKey& key) {
-        auto lease = store.connect();
+    std::expected<void, NotDone> commit(const BranchKey& key) override {
+        auto lease = store_.connect();
         if (!lease) {
             return std::unexpected(nothing_done(lease.error()));
         }
-        const std::string statement = fmt::format("COMMIT PREPARED '{}'", store.gid(key));
+        const std::string statement = fmt::format("COMMIT PREPARED '{}'", store_.gid(key));
         for (int attempt = 0; attempt < lookup_attempts; ++attempt) {
             const auto done = (*lease)->run(statement);
             if (done) {
@@ -83,7 +84,7 @@ public:
                 state != sqlstate::not_in_prerequisite_state) {
                 return std::unexpected(postgres::not_done(done.error(), NotDone::Kind::unknown));
             }
-            const auto facts = store.facts(**lease, key);
+            const auto facts = store_.facts(**lease, key);
             if (!facts) {
                 return std::unexpected(nothing_done(facts.error()));
             }
@@ -91,25 +92,25 @@ public:
                 return {};
             }
             if (facts->outcome == Outcome::aborted) {
-                store.record_alarm(**lease, key, "heuristic_outcome",
-                                   "commit was decided, the branch is aborted");
+                store_.record_alarm(**lease, key, "heuristic_outcome",
+                                    "commit was decided, the branch is aborted");
                 return std::unexpected(refused("the branch is aborted", Outcome::aborted));
             }
             if (!facts->prepared && state == sqlstate::undefined_object) {
-                store.record_alarm(**lease, key, "prepared_branch_lost",
-                                   "commit was decided, the prepared transaction is gone");
+                store_.record_alarm(**lease, key, "prepared_branch_lost",
+                                    "commit was decided, the prepared transaction is gone");
                 return std::unexpected(refused("the prepared transaction is lost", std::nullopt));
             }
         }
         return std::unexpected(later("the prepared transaction is busy"));
     }
 
-    std::expected<void, NotDone> abort(const BranchKey& key) {
-        auto lease = store.connect();
+    std::expected<void, NotDone> abort(const BranchKey& key) override {
+        auto lease = store_.connect();
         if (!lease) {
             return std::unexpected(nothing_done(lease.error()));
         }
-        const std::string statement = fmt::format("ROLLBACK PREPARED '{}'", store.gid(key));
+        const std::string statement = fmt::format("ROLLBACK PREPARED '{}'", store_.gid(key));
         for (int attempt = 0; attempt < tombstone_attempts; ++attempt) {
             const auto done = (*lease)->run(statement);
             if (!done && done.error().sqlstate != sqlstate::undefined_object &&
@@ -117,7 +118,7 @@ public:
                 return std::unexpected(postgres::not_done(done.error(), NotDone::Kind::unknown));
             }
             const auto facts =
-                store.write_tombstone(**lease, key, "aborted by the coordinator", tombstone_wait);
+                store_.write_tombstone(**lease, key, "aborted by the coordinator", tombstone_wait);
             if (!facts) {
                 return std::unexpected(postgres::not_done(facts.error(), NotDone::Kind::unknown));
             }
@@ -125,15 +126,15 @@ public:
                 return {};
             }
             if (facts->outcome == Outcome::committed) {
-                store.record_alarm(**lease, key, "heuristic_outcome",
-                                   "abort was decided, the branch is committed");
+                store_.record_alarm(**lease, key, "heuristic_outcome",
+                                    "abort was decided, the branch is committed");
                 return std::unexpected(refused("the branch is committed", Outcome::committed));
             }
         }
         return std::unexpected(later("the branch is still being worked on"));
     }
 
-    std::expected<OnePhaseResult, NotDone> commit_one_phase(const PrepareOrder& order) {
+    std::expected<OnePhaseResult, NotDone> commit_one_phase(const PrepareOrder& order) override {
         auto result = one_phase_once(order);
         if (!result && result.error().kind == NotDone::Kind::unknown) {
             result = after_unknown(one_phase_once(order));
@@ -141,17 +142,28 @@ public:
         return result;
     }
 
-    BranchStore store;
+    std::expected<AcceptorState, NotDone> change_acceptor(const BranchKey& key,
+                                                          const AcceptorRule& rule) override {
+        return store_.change_acceptor(key, rule);
+    }
+    std::expected<std::vector<InDoubtBranch>, NotDone> in_doubt(std::chrono::milliseconds min_age,
+                                                                std::size_t limit) override {
+        return store_.in_doubt(min_age, limit);
+    }
+    std::expected<std::size_t, NotDone> forget_finished() override {
+        return store_.forget_finished();
+    }
+    std::string problem() override { return store_.problem(); }
 
 private:
     std::expected<VoteCast, NotDone> prepare_once(const PrepareOrder& order) {
-        auto lease = store.connect();
+        auto lease = store_.connect();
         if (!lease) {
             return std::unexpected(nothing_done(lease.error()));
         }
         Connection& connection = **lease;
-        const auto entered = connection.run(store.sql_remember(order) + store.sql_begin() +
-                                            store.sql_claim(order.key));
+        const auto entered = connection.run(store_.sql_remember(order) + store_.sql_begin() +
+                                            store_.sql_claim(order.key));
         if (!entered) {
             return std::unexpected(not_entered(entered.error()));
         }
@@ -162,7 +174,7 @@ private:
         if (entered->back().affected() == 0) {
             return vote_of_known_branch(connection, order.key);
         }
-        VoteCast vote = postgres::run_work(work_, connection, order.key, order.payload);
+        VoteCast vote = work_(connection, order.key, order.payload);
         // A read-only branch leaves the protocol; in quorum 3PC it is needed as an acceptor.
         if (vote.vote == Vote::read_only && order.context.protocol == Protocol::three_phase) {
             vote.vote = Vote::yes;
@@ -184,7 +196,7 @@ private:
         if (!connection.reset()) {
             return std::unexpected(later("the connection to the database broke"));
         }
-        const auto facts = store.facts(connection, key);
+        const auto facts = store_.facts(connection, key);
         if (!facts) {
             return std::unexpected(nothing_done(facts.error()));
         }
@@ -200,7 +212,7 @@ private:
     std::expected<VoteCast, NotDone> end_with_prepare(Connection& connection,
                                                       const BranchKey& key) {
         const auto prepared =
-            connection.run(fmt::format("PREPARE TRANSACTION '{}'", store.gid(key)));
+            connection.run(fmt::format("PREPARE TRANSACTION '{}'", store_.gid(key)));
         if (!prepared) {
             const SqlError& error = prepared.error();
             if (error.connection_lost) {
@@ -239,7 +251,7 @@ private:
         if (!connection.reset()) {
             return std::unexpected(later("the connection to the database broke: " + reason));
         }
-        const auto facts = store.write_tombstone(connection, key, reason, tombstone_wait);
+        const auto facts = store_.write_tombstone(connection, key, reason, tombstone_wait);
         if (!facts) {
             return std::unexpected(nothing_done(facts.error()));
         }
@@ -250,19 +262,19 @@ private:
     }
 
     std::expected<OnePhaseResult, NotDone> one_phase_once(const PrepareOrder& order) {
-        auto lease = store.connect();
+        auto lease = store_.connect();
         if (!lease) {
             return std::unexpected(nothing_done(lease.error()));
         }
         Connection& connection = **lease;
-        const auto entered = connection.run(store.sql_begin() + store.sql_claim(order.key));
+        const auto entered = connection.run(store_.sql_begin() + store_.sql_claim(order.key));
         if (!entered) {
             return std::unexpected(not_entered(entered.error()));
         }
         if (entered->back().affected() == 0) {
             return one_phase_of_known_branch(connection, order.key);
         }
-        const VoteCast vote = postgres::run_work(work_, connection, order.key, order.payload);
+        const VoteCast vote = work_(connection, order.key, order.payload);
         std::string reason = vote.reason;
         if (vote.vote != Vote::no) {
             const auto committed = connection.run("COMMIT");
@@ -289,7 +301,7 @@ private:
         if (!connection.reset()) {
             return std::unexpected(later("the connection to the database broke"));
         }
-        const auto facts = store.facts(connection, key);
+        const auto facts = store_.facts(connection, key);
         if (!facts) {
             return std::unexpected(nothing_done(facts.error()));
         }
@@ -302,7 +314,29 @@ private:
         return OnePhaseResult{*facts->outcome, facts->reason};
     }
 
-    PostgresWork work_;
+    BranchStore store_;
+    const postgres::BranchWork work_;
+};
+
+} // namespace
+
+std::shared_ptr<Resource> postgres::prepared_branches(const PostgresOptions& options,
+                                                      SessionFactory sessions, BranchWork work) {
+    return std::make_shared<PreparedBranches>(options, std::move(sessions), std::move(work));
+}
+
+class PostgresResource::Impl {
+public:
+    Impl(const PostgresOptions& options, PostgresWork work)
+        : branches(postgres::prepared_branches(
+              options,
+              postgres::libpq_sessions({.url = options.url,
+                                        .connect_timeout = options.connect_timeout,
+                                        .lock_timeout = options.lock_timeout,
+                                        .statement_timeout = options.statement_timeout}),
+              postgres::on_libpq(std::move(work)))) {}
+
+    const std::shared_ptr<Resource> branches;
 };
 
 PostgresResource::PostgresResource(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -313,36 +347,36 @@ PostgresResource::open(PostgresOptions options, PostgresWork work) {
     if (auto checked = check_participant_schema(options.url); !checked) {
         return std::unexpected(checked.error());
     }
-    auto impl = std::make_unique<Impl>(std::move(options), std::move(work));
+    auto impl = std::make_unique<Impl>(options, std::move(work));
     return std::shared_ptr<PostgresResource>(new PostgresResource(std::move(impl)));
 }
 
 std::expected<VoteCast, NotDone> PostgresResource::prepare(const PrepareOrder& order) {
-    return impl_->prepare(order);
+    return impl_->branches->prepare(order);
 }
 std::expected<void, NotDone> PostgresResource::commit(const BranchKey& key) {
-    return impl_->commit(key);
+    return impl_->branches->commit(key);
 }
 std::expected<void, NotDone> PostgresResource::abort(const BranchKey& key) {
-    return impl_->abort(key);
+    return impl_->branches->abort(key);
 }
 std::expected<OnePhaseResult, NotDone>
 PostgresResource::commit_one_phase(const PrepareOrder& order) {
-    return impl_->commit_one_phase(order);
+    return impl_->branches->commit_one_phase(order);
 }
 std::expected<AcceptorState, NotDone> PostgresResource::change_acceptor(const BranchKey& key,
                                                                         const AcceptorRule& rule) {
-    return impl_->store.change_acceptor(key, rule);
+    return impl_->branches->change_acceptor(key, rule);
 }
 std::expected<std::vector<InDoubtBranch>, NotDone>
 PostgresResource::in_doubt(std::chrono::milliseconds min_age, std::size_t limit) {
-    return impl_->store.in_doubt(min_age, limit);
+    return impl_->branches->in_doubt(min_age, limit);
 }
 std::expected<std::size_t, NotDone> PostgresResource::forget_finished() {
-    return impl_->store.forget_finished();
+    return impl_->branches->forget_finished();
 }
 std::string PostgresResource::problem() {
-    return impl_->store.problem();
+    return impl_->branches->problem();
 }
 
 } // namespace concordat

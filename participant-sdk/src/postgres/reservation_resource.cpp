@@ -1,5 +1,6 @@
 #include "participant-sdk/src/postgres/branch_store.hpp"
 #include "participant-sdk/src/postgres/branch_work.hpp"
+#include "participant-sdk/src/postgres/libpq_connection.hpp"
 
 #include <concordat/postgres.hpp>
 
@@ -40,7 +41,13 @@ struct LockedBranch {
 class ReservationResource::Impl {
 public:
     Impl(PostgresOptions options, ReservationWork work)
-        : store(options, postgres::Style::reservation), work_(std::move(work)) {}
+        : store(options,
+                postgres::libpq_sessions({.url = options.url,
+                                          .connect_timeout = options.connect_timeout,
+                                          .lock_timeout = options.lock_timeout,
+                                          .statement_timeout = options.statement_timeout}),
+                postgres::Style::reservation),
+          work_(std::move(work)) {}
 
     std::expected<VoteCast, NotDone> prepare(const PrepareOrder& order) {
         return with_branch<VoteCast>(order.key, store.sql_upsert(order),

@@ -1,4 +1,4 @@
-#include "participant-sdk/src/postgres/connection.hpp"
+#include "participant-sdk/src/postgres/libpq_connection.hpp"
 #include "participant-sdk/src/postgres/migrations.hpp"
 
 #include <concordat/postgres.hpp>
@@ -12,6 +12,7 @@ namespace concordat {
 namespace {
 
 using postgres::Connection;
+using postgres::LibpqConnection;
 using postgres::SqlError;
 
 PostgresError error_of(const SqlError& error) {
@@ -19,7 +20,7 @@ PostgresError error_of(const SqlError& error) {
 }
 
 std::expected<std::unique_ptr<Connection>, PostgresError> connect(const std::string& url) {
-    auto connection = Connection::open({.url = url});
+    auto connection = LibpqConnection::open({.url = url});
     if (!connection) {
         return std::unexpected(error_of(connection.error()));
     }
