@@ -77,6 +77,8 @@ void TransactionCoordinator::Impl::resume(TransactionRecord& record) {
                     {TimerEvent::Kind::deadline, BranchNumber{}, &transaction, RequestToken{}});
     if (record.state == TransactionState::precommitted) {
         transaction.precommit_proposed = true;
+        // What an earlier leader promised binds this one: ballot 0 is contested already.
+        transaction.superseded = record.acceptor && record.acceptor->promised > Ballot{};
         on_precommitted(transaction);
     } else if (begin.mode == Mode::interactive) {
         transaction.stage = Stage::open;

@@ -85,6 +85,11 @@ const Xid& xid_of(const ClientRequest& request) {
     return promise != nullptr ? promise->xid : std::get<AcceptRequest>(request).xid;
 }
 
+const Ballot& ballot_of(const ClientRequest& request) {
+    const auto* promise = std::get_if<PromiseRequest>(&request);
+    return promise != nullptr ? promise->ballot : std::get<AcceptRequest>(request).ballot;
+}
+
 const std::string& capability_of(const ClientRequest& request) {
     const auto* promise = std::get_if<PromiseRequest>(&request);
     return promise != nullptr ? promise->capability : std::get<AcceptRequest>(request).capability;
@@ -105,6 +110,11 @@ bool is_same_secret(const std::string& left, const std::string& right) {
 /// too long. After it, promise and accept are entries of the log before they are answers.
 void TransactionCoordinator::Impl::promise_or_accept(RequestToken token, ClientRequest&& request) {
     const Xid xid = xid_of(request);
+    if (ballot_of(request) <= Ballot{}) {
+        // Ballot 0 is the group's own: whoever could accept at it could take PRECOMMIT back.
+        reject(token, RejectCode::invalid_request, "the ballot must be above (0, 0)", xid);
+        return;
+    }
     VolatileTransaction* transaction = find_live(xid);
     if (transaction == nullptr) {
         const TransactionRecord* record = state_.find(xid);

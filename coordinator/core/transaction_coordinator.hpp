@@ -159,7 +159,7 @@ struct InquiryRequest {
 /// is answered like an inquiry, with an InquiryReply.
 struct PromiseRequest {
     Xid xid;
-    Ballot ballot;          ///< above (0, 0)
+    Ballot ballot;          ///< above (0, 0), which is refused
     std::string capability; ///< from PREPARE
 };
 struct AcceptRequest {

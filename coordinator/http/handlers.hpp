@@ -17,6 +17,8 @@ void handle_commit(Service& service, const ExchangePtr& exchange);
 void handle_abort(Service& service, const ExchangePtr& exchange);
 void handle_retry(Service& service, const ExchangePtr& exchange);
 void handle_inquiry(Service& service, const ExchangePtr& exchange);
+void handle_promise(Service& service, const ExchangePtr& exchange);
+void handle_accept(Service& service, const ExchangePtr& exchange);
 
 // operation_handlers.cpp
 void handle_list_participants(Service& service, const ExchangePtr& exchange);

@@ -3,6 +3,7 @@
 #include "coordinator/http/allowed_networks.hpp"
 #include "coordinator/http/call_answers.hpp"
 #include "coordinator/http/circuit_breaker.hpp"
+#include "participant-sdk/src/failpoint/operation_kinds.hpp"
 #include "participant-sdk/src/transport/client.hpp"
 #include "participant-sdk/src/transport/uri.hpp"
 
@@ -242,7 +243,9 @@ void ParticipantCaller::Impl::send_one(const TargetPtr& target, core::Participan
     }
     std::vector<core::CallKey> keys;
     keys.push_back(std::move(call.key));
+    CONCORDAT_FAILPOINT("leader.send.*.before", failpoint::kind_of(body.operation));
     send(target, std::move(request), std::move(keys), false);
+    CONCORDAT_FAILPOINT("leader.send.*.after", failpoint::kind_of(body.operation));
 }
 
 void ParticipantCaller::Impl::send_batch(const TargetPtr& target, Calls calls) {
@@ -261,7 +264,9 @@ void ParticipantCaller::Impl::send_batch(const TargetPtr& target, Calls calls) {
     for (core::ParticipantCall& call : calls) {
         keys.push_back(std::move(call.key));
     }
+    CONCORDAT_FAILPOINT("leader.send.*.before", failpoint::kinds_of(bodies));
     send(target, std::move(request), std::move(keys), true);
+    CONCORDAT_FAILPOINT("leader.send.*.after", failpoint::kinds_of(bodies));
 }
 
 void ParticipantCaller::Impl::send(const TargetPtr& target, transport::OutboundRequest request,

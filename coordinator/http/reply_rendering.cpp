@@ -2,6 +2,7 @@
 
 #include "coordinator/http/json_text.hpp"
 #include "coordinator/http/request_headers.hpp"
+#include "participant-sdk/src/wire/participant_contract.hpp"
 
 namespace concordat::http {
 namespace {
@@ -268,6 +269,33 @@ transport::Response render_inquiry(const core::InquiryReply& reply) {
         response.status = 202;
         response.headers.add("Retry-After", "1");
     }
+    return response;
+}
+
+transport::Response render_ballot(const core::BallotReply& reply) {
+    // The log holds only numbers that a route let in, so they fit.
+    const auto to_wire = [](const core::Ballot& ballot) {
+        return wire::Ballot{static_cast<std::uint32_t>(ballot.round),
+                            static_cast<std::uint16_t>(ballot.proposer)};
+    };
+    const auto outcome_to_wire = [](core::Outcome outcome) {
+        return outcome == core::Outcome::committed ? wire::Outcome::committed
+                                                   : wire::Outcome::aborted;
+    };
+    wire::BallotAnswer answer;
+    answer.granted = reply.granted;
+    answer.promised = to_wire(reply.promised);
+    if (reply.accepted) {
+        answer.accepted_ballot = to_wire(*reply.accepted);
+        answer.accepted_value = outcome_to_wire(reply.accepted_value);
+    }
+    if (reply.outcome) {
+        answer.outcome = outcome_to_wire(*reply.outcome);
+    } else if (!reply.granted) {
+        answer.reason = "ballot";
+    }
+    transport::Response response;
+    response.body = wire::encode(answer);
     return response;
 }
 

@@ -28,6 +28,8 @@ enum class Awaited : std::uint8_t { opening, decision, completion };
 [[nodiscard]] transport::Response render_page(const core::TransactionPage& page);
 /// 200 with the outcome, 202 while there is none.
 [[nodiscard]] transport::Response render_inquiry(const core::InquiryReply& reply);
+/// The answer of the group as an acceptor, in the form in which participants answer ballots.
+[[nodiscard]] transport::Response render_ballot(const core::BallotReply& reply);
 [[nodiscard]] transport::Response render_participants(const core::ParticipantsReply& reply);
 [[nodiscard]] transport::Response render_participant(const core::ParticipantName& name,
                                                      const core::ParticipantDefinition& definition);

@@ -5,12 +5,15 @@
 #include "participant-sdk/src/transport/uri.hpp"
 
 #include <algorithm>
+#include <set>
 
 namespace concordat::http {
 namespace {
 
 constexpr core::Duration longest_call_timeout = std::chrono::minutes{10};
 constexpr std::int64_t most_concurrent_calls = 4096;
+constexpr std::int64_t highest_round = UINT32_MAX;
+constexpr std::int64_t highest_proposer = UINT16_MAX;
 
 void read_duration(JsonReader& reader, std::optional<core::Duration>& out) {
     const auto text = reader.string();
@@ -148,6 +151,57 @@ Decoded<DecideBody> decode_decide(std::string_view body, bool may_explain) {
     return finished(reader, std::move(out));
 }
 
+void read_ballot(JsonReader& reader, core::Ballot& out) {
+    bool has_round = false;
+    bool has_proposer = false;
+    const bool is_object = reader.object([&](std::string_view key) {
+        if (key == "round") {
+            has_round = true;
+            out.round = static_cast<std::uint64_t>(reader.integer(1, highest_round).value_or(1));
+        } else if (key == "proposer") {
+            has_proposer = true;
+            out.proposer =
+                static_cast<std::uint64_t>(reader.integer(1, highest_proposer).value_or(1));
+        } else {
+            reader.unknown_member();
+        }
+    });
+    if (is_object && !has_round) {
+        reader.complain_about("round", "is missing");
+    }
+    if (is_object && !has_proposer) {
+        reader.complain_about("proposer", "is missing");
+    }
+}
+
+Decoded<BallotBody> decode_ballot(std::string_view body, bool with_value) {
+    JsonReader reader(body);
+    BallotBody out;
+    std::set<std::string_view> missing{"ballot", "capability"};
+    if (with_value) {
+        missing.insert("value");
+    }
+    const bool is_object = reader.object([&](std::string_view key) {
+        missing.erase(key);
+        if (key == "ballot") {
+            read_ballot(reader, out.ballot);
+        } else if (key == "capability") {
+            read_text(reader, out.capability, max_capability_bytes);
+        } else if (key == "value" && with_value) {
+            out.value = read_choice(reader, "committed", "aborted") ? core::Outcome::aborted
+                                                                    : core::Outcome::committed;
+        } else {
+            reader.unknown_member();
+        }
+    });
+    if (is_object && !reader.broken()) {
+        for (const std::string_view member : missing) {
+            reader.complain_about(member, "is missing");
+        }
+    }
+    return finished(reader, std::move(out));
+}
+
 void append_field(std::string& out, std::string_view bytes) {
     append_number(out, bytes.size());
     out += ':';
@@ -267,6 +321,14 @@ Decoded<TransferBody> decode_transfer(std::string_view body) {
         }
     });
     return finished(reader, std::move(out));
+}
+
+Decoded<BallotBody> decode_promise(std::string_view body) {
+    return decode_ballot(body, false);
+}
+
+Decoded<BallotBody> decode_accept(std::string_view body) {
+    return decode_ballot(body, true);
 }
 
 core::Digest digest_of(const core::BeginRequest& request) {

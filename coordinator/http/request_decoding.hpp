@@ -58,6 +58,18 @@ struct TransferBody {
 };
 [[nodiscard]] Decoded<TransferBody> decode_transfer(std::string_view body);
 
+/// {ballot: {round, proposer}, capability} for promise; and value for accept. A participant
+/// proposes, so round and proposer are at least 1; both fit the numbers of the participants' own
+/// ballots (32 and 16 bits).
+inline constexpr std::size_t max_capability_bytes = 256;
+struct BallotBody {
+    core::Ballot ballot;
+    core::Outcome value = core::Outcome::aborted; ///< accept only
+    std::string capability;
+};
+[[nodiscard]] Decoded<BallotBody> decode_promise(std::string_view body);
+[[nodiscard]] Decoded<BallotBody> decode_accept(std::string_view body);
+
 /// SHA-256 over everything in a submission that makes it this transaction and no other: protocol,
 /// mode, timeout, metadata and every branch with its payload's exact text. How the client wants to
 /// wait is not part of it.

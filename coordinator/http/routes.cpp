@@ -25,6 +25,8 @@ constexpr std::array route_table{
     Route{"POST", "/v1/transactions/{xid}/abort", writers, handle_abort},
     Route{"POST", "/v1/transactions/{xid}/retry", operators, handle_retry},
     Route{"GET", "/v1/inquiry/{xid}", inquirers, handle_inquiry},
+    Route{"POST", "/v1/transactions/{xid}/ballots/promise", inquirers, handle_promise},
+    Route{"POST", "/v1/transactions/{xid}/ballots/accept", inquirers, handle_accept},
     Route{"GET", "/v1/participants", readers, handle_list_participants},
     Route{"GET", "/v1/participants/{name}", readers, handle_get_participant},
     Route{"PUT", "/v1/participants/{name}", operators, handle_put_participant},

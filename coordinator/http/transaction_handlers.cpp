@@ -81,6 +81,20 @@ transport::Response render_asked(const Exchange&, core::Reply& reply) {
     return inquiry != nullptr ? render_inquiry(*inquiry) : wrong_reply();
 }
 
+/// A transaction that the group does not know is aborted: its answer is that of an inquiry.
+transport::Response render_acceptor(const Exchange&, core::Reply& reply) {
+    if (const auto* ballot = std::get_if<core::BallotReply>(&reply)) {
+        return render_ballot(*ballot);
+    }
+    if (const auto* inquiry = std::get_if<core::InquiryReply>(&reply)) {
+        core::BallotReply settled;
+        settled.xid = inquiry->xid;
+        settled.outcome = inquiry->outcome;
+        return render_ballot(settled);
+    }
+    return wrong_reply();
+}
+
 /// The xid of the path, or nothing after a refusal.
 std::optional<core::Xid> path_xid(Service& service, Exchange& exchange) {
     auto xid = core::parse_xid(exchange.parameter);
@@ -252,6 +266,37 @@ void handle_inquiry(Service& service, const ExchangePtr& exchange) {
     if (auto xid = path_xid(service, *exchange)) {
         service.ask(exchange, core::InquiryRequest{std::move(*xid)}, render_asked);
     }
+}
+
+void handle_promise(Service& service, const ExchangePtr& exchange) {
+    auto xid = path_xid(service, *exchange);
+    if (!xid) {
+        return;
+    }
+    auto body = decode_promise(exchange->request.body);
+    if (!body) {
+        service.refuse(*exchange, std::move(body.error()));
+        return;
+    }
+    service.ask(exchange,
+                core::PromiseRequest{std::move(*xid), body->ballot, std::move(body->capability)},
+                render_acceptor);
+}
+
+void handle_accept(Service& service, const ExchangePtr& exchange) {
+    auto xid = path_xid(service, *exchange);
+    if (!xid) {
+        return;
+    }
+    auto body = decode_accept(exchange->request.body);
+    if (!body) {
+        service.refuse(*exchange, std::move(body.error()));
+        return;
+    }
+    service.ask(exchange,
+                core::AcceptRequest{std::move(*xid), body->ballot, body->value,
+                                    std::move(body->capability)},
+                render_acceptor);
 }
 
 } // namespace concordat::http

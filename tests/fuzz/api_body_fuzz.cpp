@@ -18,6 +18,8 @@ std::vector<std::string> seeds() {
         R"({"wait_for":"decision","reason":"x","by_operator":true})",
         R"({"base_url":"http://order:8080","call_timeout":"10s","max_concurrent_calls":64})",
         R"({"to":3,"reason":"maintenance"})",
+        R"({"ballot":{"round":1,"proposer":2},"value":"aborted","capability":"4f2a"})",
+        R"({"ballot":{"round":1,"proposer":2},"capability":"4f2a"})",
     };
 }
 
@@ -43,6 +45,8 @@ bool run_one(std::string_view input) {
         http::decode_abort(input).has_value(),
         http::decode_participant(input).has_value(),
         http::decode_transfer(input).has_value(),
+        http::decode_promise(input).has_value(),
+        http::decode_accept(input).has_value(),
     };
     return std::ranges::find(accepted, true) != accepted.end();
 }

@@ -62,7 +62,17 @@ AcceptorStep promise(const AcceptorState& state, const Ballot& ballot) {
 
 AcceptorStep accept(const AcceptorState& state, const Ballot& ballot, Outcome value) {
     AcceptorState next = state;
-    if (outcome_of(state) || ballot < state.promised) {
+    if (state.state == BranchState::unknown) {
+        if (value == Outcome::committed) {
+            // A commit means that this branch voted yes once: it must not count towards a quorum,
+            // and must not refuse for ever either.
+            AcceptorStep step{next, answer_of(next, false)};
+            step.answer.reason = "the branch is not prepared";
+            return step;
+        }
+        next.state = BranchState::aborted;
+    }
+    if (outcome_of(next) || ballot < state.promised) {
         return {next, answer_of(next, false)};
     }
     const wire::BallotAnswer before = answer_of(state, true);

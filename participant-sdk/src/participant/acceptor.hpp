@@ -29,7 +29,8 @@ struct PreCommitStep {
 /// prepared may still refuse for ever (Q2), and does: that settles the transaction at once (Q8).
 [[nodiscard]] AcceptorStep promise(const AcceptorState& state, const Ballot& ballot);
 
-/// A proposer that holds promises of a quorum asks to accept its value.
+/// A proposer that holds promises of a quorum asks to accept its value. A branch that was never
+/// prepared refuses for ever when the value is abort, and is no acceptor of a commit.
 [[nodiscard]] AcceptorStep accept(const AcceptorState& state, const Ballot& ballot, Outcome value);
 
 /// PRE-COMMIT is ballot (0, 0) with the value committed; it is accepted only by a prepared branch

@@ -1,5 +1,6 @@
 #include "participant-sdk/src/participant/delivery.hpp"
 
+#include "participant-sdk/src/failpoint/operation_kinds.hpp"
 #include "participant-sdk/src/participant/acceptor.hpp"
 
 #include <fmt/format.h>
@@ -86,6 +87,7 @@ wire::BranchAnswer Delivery::answer_of(const NotDone& failure) {
 }
 
 wire::BranchAnswer Delivery::run(wire::BranchRequest&& request) {
+    CONCORDAT_FAILPOINT("participant.*.received", failpoint::kind_of(request.operation));
     const auto xid = Xid::parse(request.xid);
     if (!xid) {
         wire::BranchAnswer answer;
@@ -192,6 +194,7 @@ wire::BranchAnswer Delivery::learn(const BranchKey& key) {
 }
 
 wire::BallotAnswer Delivery::run(const wire::BallotRequest& request) {
+    CONCORDAT_FAILPOINT("participant.*.received", request.value ? "accept" : "promise");
     wire::BallotAnswer answer;
     const auto xid = Xid::parse(request.xid);
     if (!xid || request.capability.empty()) {

@@ -1,3 +1,4 @@
+#include "participant-sdk/src/failpoint/operation_kinds.hpp"
 #include "participant-sdk/src/participant/batch.hpp"
 #include "participant-sdk/src/participant/branch_routes.hpp"
 #include "participant-sdk/src/participant/counters.hpp"
@@ -229,7 +230,12 @@ private:
         }
         submit(pool_for(order->operation), answer,
                [this, answer, order = std::move(*order)]() mutable {
-                   answer(response_of(delivery_.run(std::move(order))));
+                   auto done = delivery_.run(std::move(order));
+                   CONCORDAT_FAILPOINT("participant.*.answer.before",
+                                       failpoint::kind_of(order.operation));
+                   answer(response_of(done));
+                   CONCORDAT_FAILPOINT("participant.*.answer.after",
+                                       failpoint::kind_of(order.operation));
                });
     }
 
@@ -246,7 +252,9 @@ private:
         }
         submit(finishers_, answer, [this, answer, ballot = std::move(*ballot)] {
             const wire::BallotAnswer result = delivery_.run(ballot);
+            CONCORDAT_FAILPOINT("participant.*.answer.before", ballot.value ? "accept" : "promise");
             answer(response_of(result.status, wire::encode(result)));
+            CONCORDAT_FAILPOINT("participant.*.answer.after", ballot.value ? "accept" : "promise");
         });
     }
 
@@ -268,7 +276,10 @@ private:
             participant::WorkerPool& pool = pool_for((*orders)[index].operation);
             const bool queued =
                 pool.submit([this, batch, index, order = std::move((*orders)[index])]() mutable {
-                    batch->set(index, delivery_.run(std::move(order)));
+                    auto done = delivery_.run(std::move(order));
+                    CONCORDAT_FAILPOINT("participant.*.answer.before",
+                                        failpoint::kind_of(order.operation));
+                    batch->set(index, std::move(done));
                 });
             if (!queued) {
                 batch->set(index, overloaded());

@@ -22,6 +22,20 @@ BranchKey key_at(const BranchKey& own, const Peer& peer) {
     return {own.xid, peer.branch};
 }
 
+std::string ballot_body(const Terminator& terminator, const std::string& capability) {
+    wire::BallotRequest request;
+    request.ballot = {terminator.ballot().round, terminator.ballot().proposer};
+    request.capability = capability;
+    if (terminator.phase() == Terminator::Phase::accepting) {
+        request.value = static_cast<wire::Outcome>(terminator.value());
+    }
+    return wire::encode(request);
+}
+
+std::string_view ballot_step(Terminator::Phase phase) {
+    return phase == Terminator::Phase::promising ? "/ballots/promise" : "/ballots/accept";
+}
+
 } // namespace
 
 Recovery::Recovery(Resource& resource, Delivery& delivery, Outbound& outbound, Counters& counters,
@@ -31,7 +45,11 @@ Recovery::Recovery(Resource& resource, Delivery& delivery, Outbound& outbound, C
       outbound_(outbound),
       counters_(counters),
       options_(std::move(options)),
-      alarm_(std::move(alarm)) {}
+      alarm_(std::move(alarm)) {
+    if (!options_.bearer_token.empty()) {
+        authorization_.emplace_back("Authorization", "Bearer " + options_.bearer_token);
+    }
+}
 
 std::size_t Recovery::look() {
     auto listed = resource_.in_doubt(options_.grace, options_.batch);
@@ -101,11 +119,8 @@ void Recovery::inquire(std::vector<Case>& cases) {
             OutboundCall call{.base_url = url,
                               .method = "GET",
                               .target = "/v1/inquiry/" + one.branch.key.xid.value(),
-                              .headers = {},
+                              .headers = authorization_,
                               .body = {}};
-            if (!options_.bearer_token.empty()) {
-                call.headers.emplace_back("Authorization", "Bearer " + options_.bearer_token);
-            }
             calls.push_back(std::move(call));
             asked.push_back(&one);
         }
@@ -117,6 +132,7 @@ void Recovery::inquire(std::vector<Case>& cases) {
         const auto replies = outbound_.exchange(calls, options_.call_timeout);
         for (std::size_t index = 0; index < replies.size(); ++index) {
             if (replies[index]) {
+                asked[index]->reached.push_back(url);
                 read_inquiry(*asked[index], *replies[index]);
             }
             if (asked[index]->answered) {
@@ -213,7 +229,8 @@ void Recovery::run_ballots(std::vector<Case>& cases) {
     std::vector<Attempt> attempts;
     for (Case& one : cases) {
         // Without a quorum rule in the PREPARE only the coordinator may decide.
-        if (is_orphan(one, Protocol::three_phase) && one.branch.context->quorum > 0) {
+        if (is_orphan(one, Protocol::three_phase) && one.branch.context->quorum > 0 &&
+            one.branch.key.branch < Terminator::coordinator_group) {
             if (auto terminator = promise_to_itself(one)) {
                 attempts.push_back({&one, std::move(*terminator)});
             }
@@ -244,12 +261,15 @@ std::optional<Terminator> Recovery::promise_to_itself(const Case& one) {
     std::optional<Terminator> terminator;
     wire::BallotAnswer own;
     const auto promised = resource_.change_acceptor(key, [&](const AcceptorState& state) {
+        if (state.promised.round == Terminator::last_round) {
+            return state; // nothing is above it: a peer that misbehaves has used all rounds up
+        }
         terminator.emplace(key.branch, one.branch.context->quorum, state.promised);
         AcceptorStep step = promise(state, terminator->ballot());
         own = std::move(step.answer);
         return step.state;
     });
-    if (!promised) {
+    if (!promised || !terminator) {
         return std::nullopt;
     }
     terminator->on_promise(key.branch, own);
@@ -273,32 +293,64 @@ void Recovery::accept_itself(Attempt& attempt) {
     }
 }
 
+// All acceptors of all attempts at once. The group is one acceptor behind several doors: the first
+// node is asked along with the peers, the next one only when that one had no answer for the group.
 void Recovery::ask_acceptors(std::vector<Attempt>& attempts, Terminator::Phase phase) {
-    const bool promising = phase == Terminator::Phase::promising;
-    std::vector<OutboundCall> calls;
-    std::vector<std::pair<Attempt*, std::uint16_t>> asked;
+    Questions questions{.phase = phase, .calls = {}, .asked = {}};
     for (Attempt& attempt : attempts) {
-        const Terminator& terminator = attempt.terminator;
-        if (terminator.phase() != phase) {
-            continue;
-        }
-        wire::BallotRequest request;
-        request.ballot = {terminator.ballot().round, terminator.ballot().proposer};
-        request.capability = attempt.one->branch.context->capability;
-        if (!promising) {
-            request.value = static_cast<wire::Outcome>(terminator.value());
-        }
-        for (const Peer& peer : others(*attempt.one)) {
-            calls.push_back({.base_url = peer.base_url,
-                             .method = "POST",
-                             .target = branch_target(key_at(attempt.one->branch.key, peer)) +
-                                       (promising ? "/ballots/promise" : "/ballots/accept"),
-                             .headers = {},
-                             .body = wire::encode(request)});
-            asked.emplace_back(&attempt, peer.branch);
-        }
+        attempt.group_answered = false;
+        ask_peers_of(attempt, questions);
     }
-    const auto replies = outbound_.exchange(calls, options_.call_timeout);
+    std::size_t node = 0;
+    do {
+        for (Attempt& attempt : attempts) {
+            ask_group_of(attempt, node, questions);
+        }
+        hear_acceptors(questions);
+        questions = {.phase = phase, .calls = {}, .asked = {}};
+        ++node;
+    } while (std::any_of(attempts.begin(), attempts.end(), [node](const Attempt& attempt) {
+        return !attempt.group_answered && node < attempt.one->reached.size();
+    }));
+}
+
+void Recovery::ask_peers_of(Attempt& attempt, Questions& questions) const {
+    if (attempt.terminator.phase() != questions.phase) {
+        return;
+    }
+    const InDoubtBranch& branch = attempt.one->branch;
+    for (const Peer& peer : others(*attempt.one)) {
+        questions.calls.push_back(
+            {.base_url = peer.base_url,
+             .method = "POST",
+             .target = branch_target(key_at(branch.key, peer)).append(ballot_step(questions.phase)),
+             .headers = {},
+             .body = ballot_body(attempt.terminator, branch.context->capability)});
+        questions.asked.emplace_back(&attempt, peer.branch);
+    }
+}
+
+void Recovery::ask_group_of(Attempt& attempt, std::size_t node, Questions& questions) const {
+    const InDoubtBranch& branch = attempt.one->branch;
+    if (attempt.terminator.phase() != questions.phase || attempt.group_answered ||
+        !branch.context->coordinator_is_acceptor || node >= attempt.one->reached.size()) {
+        return;
+    }
+    OutboundCall call{.base_url = attempt.one->reached[node],
+                      .method = "POST",
+                      .target = fmt::format("/v1/transactions/{}{}", branch.key.xid.value(),
+                                            ballot_step(questions.phase)),
+                      .headers = authorization_,
+                      .body = ballot_body(attempt.terminator, branch.context->capability)};
+    questions.calls.push_back(std::move(call));
+    questions.asked.emplace_back(&attempt, Terminator::coordinator_group);
+}
+
+void Recovery::hear_acceptors(const Questions& questions) {
+    if (questions.calls.empty()) {
+        return;
+    }
+    const auto replies = outbound_.exchange(questions.calls, options_.call_timeout);
     for (std::size_t index = 0; index < replies.size(); ++index) {
         if (!replies[index] || replies[index]->status != 200) {
             continue;
@@ -307,9 +359,13 @@ void Recovery::ask_acceptors(std::vector<Attempt>& attempts, Terminator::Phase p
         if (!answer) {
             continue;
         }
-        Terminator& terminator = asked[index].first->terminator;
-        promising ? terminator.on_promise(asked[index].second, *answer)
-                  : terminator.on_accept(asked[index].second, *answer);
+        const auto [attempt, acceptor] = questions.asked[index];
+        if (acceptor == Terminator::coordinator_group) {
+            attempt->group_answered = true;
+        }
+        questions.phase == Terminator::Phase::promising
+            ? attempt->terminator.on_promise(acceptor, *answer)
+            : attempt->terminator.on_accept(acceptor, *answer);
     }
 }
 

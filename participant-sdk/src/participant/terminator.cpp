@@ -22,7 +22,7 @@ void Terminator::learn(const wire::BallotAnswer& answer) {
     }
 }
 
-void Terminator::on_promise(std::uint16_t branch, const wire::BallotAnswer& answer) {
+void Terminator::on_promise(std::uint16_t acceptor, const wire::BallotAnswer& answer) {
     if (phase_ != Phase::promising) {
         return;
     }
@@ -37,7 +37,7 @@ void Terminator::on_promise(std::uint16_t branch, const wire::BallotAnswer& answ
             value_ = static_cast<Outcome>(*answer.accepted_value);
         }
     }
-    granted_.insert(branch);
+    granted_.insert(acceptor);
 }
 
 void Terminator::end_promises() {
@@ -47,7 +47,7 @@ void Terminator::end_promises() {
     }
 }
 
-void Terminator::on_accept(std::uint16_t branch, const wire::BallotAnswer& answer) {
+void Terminator::on_accept(std::uint16_t acceptor, const wire::BallotAnswer& answer) {
     if (phase_ != Phase::accepting) {
         return;
     }
@@ -56,7 +56,7 @@ void Terminator::on_accept(std::uint16_t branch, const wire::BallotAnswer& answe
     if (phase_ == Phase::decided || !answer.granted) {
         return;
     }
-    granted_.insert(branch);
+    granted_.insert(acceptor);
     if (granted_.size() >= quorum_) {
         decide(proposed);
     }

@@ -26,7 +26,14 @@ class Terminator {
 public:
     enum class Phase : std::uint8_t { promising, accepting, decided };
 
-    /// `self`: this participant's branch; `quorum`: acceptors needed, out of all of them, also
+    /// The coordinator group's number as an acceptor, whichever of its nodes answers; no branch
+    /// has it.
+    static constexpr std::uint16_t coordinator_group = 0xFFFF;
+    /// No ballot is above one of this round.
+    static constexpr std::uint32_t last_round = 0xFFFF'FFFF;
+
+    /// `self`: this participant's branch, below coordinator_group; `above.round` is below
+    /// last_round. `quorum`: acceptors needed, out of all of them, also
     /// those that are never asked; `above`: the highest ballot known to have been promised.
     Terminator(std::uint16_t self, std::uint16_t quorum, const Ballot& above);
 
@@ -37,12 +44,13 @@ public:
     /// The highest ballot that any answer named: the next attempt must be above it.
     [[nodiscard]] const Ballot& highest_seen() const noexcept { return highest_seen_; }
 
-    /// An answer of the acceptor of `branch` to the request of the present phase.
-    void on_promise(std::uint16_t branch, const wire::BallotAnswer& answer);
+    /// An answer of an acceptor, a branch or the coordinator group, to the request of the present
+    /// phase.
+    void on_promise(std::uint16_t acceptor, const wire::BallotAnswer& answer);
     /// No more promises will be waited for: with a quorum of them, goes on to accepting. All that
     /// arrived count, not just the first ones: more of them find an accepted commit more often.
     void end_promises();
-    void on_accept(std::uint16_t branch, const wire::BallotAnswer& answer);
+    void on_accept(std::uint16_t acceptor, const wire::BallotAnswer& answer);
 
 private:
     void learn(const wire::BallotAnswer& answer);

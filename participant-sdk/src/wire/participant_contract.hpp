@@ -7,6 +7,8 @@
 //   POST {base}/v1/branches/{xid}/{branch}/{prepare|pre-commit|commit|abort|commit-one-phase|learn}
 //   GET  {base}/v1/branches/{xid}/{branch}
 //   POST {base}/v1/branches/{xid}/{branch}/ballots/{promise|accept}
+//   POST {coordinator}/v1/transactions/{xid}/ballots/{promise|accept}
+//        the coordinator group as an acceptor: same bodies, same answers
 //   POST {base}/v1/branches:batch
 //        {"operations": [BranchRequest plus xid and branch, …]} → {"answers": [BranchAnswer, …]},
 //        one answer per operation, in the order of the operations; the HTTP status is 200
@@ -82,8 +84,8 @@ struct Ballot {
 };
 struct BallotRequest { ///< promise: value absent; accept: value present
     std::string xid;
-    std::uint16_t branch = 0; ///< of the acceptor asked
-    Ballot ballot;
+    std::uint16_t branch = 0; ///< of the acceptor asked; without meaning for the group
+    Ballot ballot;            ///< a participant's: round and proposer are at least 1
     std::optional<Outcome> value;
     std::string capability;
 };

@@ -361,6 +361,9 @@ decode_ballot_request(std::string_view xid, std::uint16_t branch, std::string_vi
         switch (member) {
         case 0:
             request.ballot = read_ballot(reader);
+            if (!reader.failed() && (request.ballot.round == 0 || request.ballot.proposer == 0)) {
+                reader.fail("round and proposer must be at least 1");
+            }
             break;
         case 1:
             request.value = read_enum<Outcome>(reader, outcome_names);

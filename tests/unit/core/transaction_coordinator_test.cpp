@@ -275,6 +275,137 @@ TEST_F(OneNode, hands_on_what_belongs_to_the_transaction) {
     EXPECT_EQ(std::get<TransactionReply>(replies[0].second).view.metadata.at("order"), "7");
 }
 
+// C8: a commit may be forgotten only after everybody acknowledged it; whoever is still in doubt
+// afterwards would be told "aborted". Neither time nor an answer given twice stands in for one.
+TEST_F(OneNode, ends_a_commit_only_after_every_acknowledgement) {
+    begin(3);
+    turn();
+    answer_all();
+    turn();
+    ASSERT_EQ(calls.size(), 3U);
+    const Xid xid = calls[0].key.xid;
+    const CallKey acknowledged = calls[0].key;
+    core.call_result({acknowledged, CallResult::Done{}});
+    core.call_result({acknowledged, CallResult::Done{}});
+    core.call_result({calls[1].key, CallResult::Done{}});
+    core.call_result({calls[2].key, CallResult::Unknown{"reset"}});
+    calls.clear();
+    for (int hour = 0; hour < 24; ++hour) {
+        now += 1h;
+        core.advance(now, {});
+        turn();
+        ASSERT_EQ(core.state().find(xid)->state, TransactionState::committing);
+        ASSERT_EQ(calls.size(), 1U) << "delivery goes on";
+        core.call_result({calls[0].key, CallResult::Later{}});
+        calls.clear();
+    }
+    now += 1h;
+    core.advance(now, {});
+    turn();
+    answer_all();
+    now += 20ms;
+    core.advance(now, {});
+    turn();
+    EXPECT_EQ(core.state().find(xid)->state, TransactionState::committed);
+    EXPECT_EQ(core.figures().in_flight, 0U);
+}
+
+class Quorum : public OneNode {
+protected:
+    void submit(std::size_t branches) {
+        BeginRequest request;
+        request.xid = Xid{"x"};
+        request.protocol = Protocol::three_phase;
+        for (std::size_t i = 0; i < branches; ++i) {
+            request.branches.push_back({ParticipantName{"a"}, nullptr, std::nullopt});
+        }
+        core.request(next_token(), std::move(request));
+        turn();
+    }
+};
+
+/// With so many participants.
+class QuorumOf : public Quorum, public ::testing::WithParamInterface<std::size_t> {};
+
+// 2 to 64 participants: a majority of the acceptors, and the group among them when they are even.
+TEST_P(QuorumOf, names_a_majority_of_an_odd_number_of_acceptors) {
+    submit(GetParam());
+    ASSERT_EQ(calls.size(), GetParam());
+    const std::size_t acceptors = GetParam() + (calls[0].coordinator_is_acceptor ? 1 : 0);
+    EXPECT_EQ(acceptors % 2, 1U);
+    EXPECT_EQ(calls[0].quorum, acceptors / 2 + 1);
+    EXPECT_EQ(calls[0].peers.size(), GetParam() - 1);
+    answer_all();
+    turn();
+    EXPECT_EQ(core.state().find(Xid{"x"})->state, TransactionState::precommitted);
+    answer_all();
+    turn();
+    EXPECT_EQ(core.state().find(Xid{"x"})->decision->outcome, Outcome::committed);
+}
+
+INSTANTIATE_TEST_SUITE_P(Participants, QuorumOf, ::testing::Range<std::size_t>(2, 65),
+                         ::testing::PrintToStringParamName());
+
+// One participant decides by itself, and more than 64 are refused before anything happens.
+TEST_F(Quorum, leaves_one_participant_to_one_phase_commit_and_refuses_65) {
+    submit(1);
+    ASSERT_EQ(calls.size(), 1U);
+    EXPECT_EQ(calls[0].key.operation, Operation::commit_one_phase);
+    answer_all();
+    turn();
+    replies.clear();
+    BeginRequest request;
+    request.xid = Xid{"crowd"};
+    request.protocol = Protocol::three_phase;
+    request.branches.assign(65, {ParticipantName{"a"}, nullptr, std::nullopt});
+    core.request(next_token(), std::move(request));
+    turn();
+    ASSERT_EQ(replies.size(), 1U);
+    const auto& refused = std::get<Rejected>(replies[0].second);
+    EXPECT_EQ(refused.code, RejectCode::too_many_branches);
+    EXPECT_EQ(refused.detail, "at most 64 branches");
+    EXPECT_EQ(core.state().find(Xid{"crowd"}), nullptr);
+}
+
+// Ballot (0, 0) is the group's own accept, PRECOMMIT: nobody may accept anything else at it.
+TEST_F(Quorum, refuses_ballots_that_are_not_above_its_own) {
+    submit(2);
+    const std::string capability = calls[0].capability;
+    answer_all();
+    turn();
+    replies.clear();
+    core.request(next_token(), AcceptRequest{Xid{"x"}, {}, Outcome::aborted, capability});
+    core.request(next_token(), PromiseRequest{Xid{"x"}, {}, capability});
+    turn();
+    ASSERT_EQ(replies.size(), 2U);
+    for (const auto& [token, reply] : replies) {
+        EXPECT_EQ(std::get<Rejected>(reply).code, RejectCode::invalid_request);
+    }
+    EXPECT_EQ(core.state().find(Xid{"x"})->acceptor, AcceptorRecord{});
+}
+
+// What a leader promised binds the next one: participants that inquire are left to their ballot.
+TEST_F(Quorum, remembers_a_promise_of_an_earlier_leader) {
+    submit(2);
+    const std::string capability = calls[0].capability;
+    answer_all();
+    turn();
+    core.request(next_token(), PromiseRequest{Xid{"x"}, {1, 1}, capability});
+    turn();
+    core.lost_leadership(std::nullopt);
+    core.became_leader();
+    turn();
+    replies.clear();
+    core.request(next_token(), InquiryRequest{Xid{"x"}});
+    core.request(next_token(), PromiseRequest{Xid{"x"}, {1, 1}, capability});
+    core.request(next_token(), PromiseRequest{Xid{"x"}, {1, 0}, capability});
+    turn();
+    ASSERT_EQ(replies.size(), 3U);
+    EXPECT_EQ(std::get<Rejected>(replies[0].second).code, RejectCode::overloaded);
+    EXPECT_TRUE(std::get<BallotReply>(replies[1].second).granted) << "the same ballot, asked again";
+    EXPECT_FALSE(std::get<BallotReply>(replies[2].second).granted);
+}
+
 class FewWaiters : public OneNode {
 protected:
     FewWaiters() : OneNode(options()) {}

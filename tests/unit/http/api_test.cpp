@@ -221,6 +221,60 @@ TEST_F(ApiTest, forwards_one_hop_only) {
     EXPECT_EQ(outcome("POST", "/v1/transactions", submission), "503 no-leader");
 }
 
+// A follower hands a ballot to the leader: the group is one acceptor, whichever node is asked.
+TEST_F(ApiTest, forwards_ballots_to_the_leader) {
+    leader_ = std::make_unique<Node>(threads_, ApiOptions{});
+    leader_->gateway.reply = [](const core::ClientRequest& request) -> core::Reply {
+        const auto& accept = std::get<core::AcceptRequest>(request);
+        core::BallotReply reply;
+        reply.xid = accept.xid;
+        reply.granted = accept.capability == "c" && accept.value == core::Outcome::committed;
+        reply.promised = accept.ballot;
+        reply.accepted = accept.ballot;
+        reply.accepted_value = accept.value;
+        return reply;
+    };
+    make_node();
+    follow(leader_->url());
+    const auto result =
+        exchange("POST", "/v1/transactions/x/ballots/accept",
+                 R"({"ballot":{"round":2,"proposer":1},"value":"committed","capability":"c"})");
+    ASSERT_TRUE(result);
+    EXPECT_EQ(result->status, 200);
+    EXPECT_EQ(result->body,
+              R"({"status":200,"granted":true,"promised":{"round":2,"proposer":1},)"
+              R"("accepted_ballot":{"round":2,"proposer":1},"accepted_value":"committed"})");
+}
+
+// What the group's acceptor says, and what it refuses, has the form of a participant's ballots.
+TEST_F(ApiTest, answers_ballots_like_a_participant) {
+    static constexpr const char* promise =
+        R"({"ballot":{"round":1,"proposer":1},"capability":"c"})";
+    static constexpr const char* target = "/v1/transactions/x/ballots/promise";
+    FakeGateway& gateway = make_node();
+    gateway.reply = [](const core::ClientRequest&) -> core::Reply {
+        core::BallotReply reply;
+        reply.promised = {7, 2};
+        return reply;
+    };
+    EXPECT_EQ(exchange("POST", target, promise)->body,
+              R"({"status":200,"granted":false,"promised":{"round":7,"proposer":2},)"
+              R"("reason":"ballot"})");
+    gateway.reply = [](const core::ClientRequest&) -> core::Reply {
+        return core::InquiryReply{core::Xid{"x"}, core::Outcome::aborted};
+    };
+    EXPECT_EQ(exchange("POST", target, promise)->body,
+              R"({"status":200,"granted":false,"promised":{"round":0,"proposer":0},)"
+              R"("outcome":"aborted"})");
+    gateway.reply = [](const core::ClientRequest&) -> core::Reply {
+        core::Rejected rejected;
+        rejected.code = core::RejectCode::outcome_unknown;
+        return rejected;
+    };
+    EXPECT_EQ(outcome("POST", target, promise), "504 outcome-unknown");
+    EXPECT_EQ(outcome("POST", target, "{}"), "400 invalid-request");
+}
+
 // Nothing was sent: no effect, try again. Something was sent and no answer came: unknown.
 TEST_F(ApiTest, tells_a_dead_leader_from_a_silent_one) {
     ApiOptions impatient;

@@ -123,5 +123,31 @@ TEST(RequestDecoding, checks_registrations) {
     }
 }
 
+// A ballot is a participant's: above every ballot of the group, and within what an answer can name.
+TEST(RequestDecoding, reads_ballots_within_their_limits) {
+    const auto promise =
+        decode_promise(R"({"ballot":{"round":4294967295,"proposer":65535},"capability":"c"})");
+    ASSERT_TRUE(promise);
+    EXPECT_EQ(promise->ballot, (core::Ballot{4294967295, 65535}));
+    EXPECT_EQ(promise->capability, "c");
+    const auto accept = decode_accept(
+        R"({"ballot":{"round":1,"proposer":2},"value":"committed","capability":"c"})");
+    ASSERT_TRUE(accept);
+    EXPECT_EQ(accept->value, core::Outcome::committed);
+    using Places = std::vector<std::string>;
+    EXPECT_EQ(pointers(decode_promise(
+                  R"({"ballot":{"round":0,"proposer":0},"capability":"c","value":"aborted"})")),
+              (Places{"/ballot/round", "/ballot/proposer", "/value"}));
+    EXPECT_EQ(pointers(decode_promise(
+                  R"({"ballot":{"round":4294967296,"proposer":65536},"capability":"c"})")),
+              (Places{"/ballot/round", "/ballot/proposer"}));
+    EXPECT_EQ(pointers(decode_accept(R"({"ballot":{}})")),
+              (Places{"/ballot/round", "/ballot/proposer", "/capability", "/value"}));
+    EXPECT_EQ(pointers(decode_accept(
+                  R"({"ballot":{"round":1,"proposer":1},"value":"maybe","capability":"c"})")),
+              Places{"/value"});
+    EXPECT_FALSE(decode_promise(""));
+}
+
 } // namespace
 } // namespace concordat::http

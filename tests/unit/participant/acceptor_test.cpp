@@ -70,6 +70,19 @@ TEST(Acceptor, accepts_values_at_or_above_its_promise) {
     EXPECT_EQ(accept(promised, {5, 1}, Outcome::aborted).state.promised, (Ballot{5, 1}));
 }
 
+// Purpose: Q2 and Q8: to accept an abort is as good as a refusal, so an unprepared branch must not
+// stay free to vote yes; and it adds nothing to a quorum for a commit that it cannot carry out.
+TEST(Acceptor, does_not_count_an_unprepared_branch_as_accepting) {
+    const AcceptorStep abort = accept(AcceptorState{}, {1, 1}, Outcome::aborted);
+    EXPECT_EQ(abort.state.state, BranchState::aborted);
+    EXPECT_EQ(abort.answer.outcome, wire::Outcome::aborted);
+    EXPECT_FALSE(abort.answer.granted);
+    const AcceptorStep commit = accept(AcceptorState{}, {1, 1}, Outcome::committed);
+    EXPECT_EQ(commit.state, AcceptorState{});
+    EXPECT_FALSE(commit.answer.granted);
+    EXPECT_FALSE(commit.answer.outcome);
+}
+
 // Purpose: a finished branch answers everything with its outcome and changes nothing (Q8).
 TEST(Acceptor, answers_with_the_outcome_once_it_is_known) {
     AcceptorState state = prepared();

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 
 namespace concordat::participant {
@@ -15,6 +16,42 @@ BranchKey key_of(const char* xid, std::uint16_t branch) {
     return {*Xid::parse(xid), branch};
 }
 
+// The coordinator group behind any of its nodes: it refuses inquiries, because participants are
+// deciding, and answers ballots as one acceptor that accepted the commit at ballot 0.
+class Group {
+public:
+    OutboundReply answer(const OutboundCall& call) {
+        headers = call.headers;
+        if (call.method == "GET") {
+            return {503, R"({"code":"overloaded"})"};
+        }
+        ++ballots;
+        const bool promising = call.target == "/v1/transactions/x/ballots/promise";
+        if (!promising && call.target != "/v1/transactions/x/ballots/accept") {
+            return {404, ""};
+        }
+        const auto request = wire::decode_ballot_request("x", 0, call.body);
+        if (!request || request->capability != "secret" ||
+            request->value.has_value() == promising) {
+            return {400, ""};
+        }
+        const Ballot ballot{request->ballot.round, request->ballot.proposer};
+        AcceptorStep step = promising
+                                ? promise(state, ballot)
+                                : accept(state, ballot, static_cast<Outcome>(*request->value));
+        state = step.state;
+        return {200, wire::encode(step.answer)};
+    }
+
+    AcceptorState state{.state = BranchState::prepared,
+                        .capability = "secret",
+                        .promised = {},
+                        .accepted = Ballot{},
+                        .accepted_value = Outcome::committed};
+    std::vector<std::pair<std::string, std::string>> headers; ///< of the last call
+    int ballots = 0;
+};
+
 // The other side of every call: coordinators answer from a table, participants are Deliveries on
 // resources of their own. Whoever is not in a table is unreachable.
 class Network final : public Outbound {
@@ -24,7 +61,9 @@ public:
         std::vector<std::optional<OutboundReply>> replies;
         for (const OutboundCall& call : calls) {
             log.push_back(call.method + " " + call.base_url + call.target);
-            if (coordinators.contains(call.base_url)) {
+            if (groups.contains(call.base_url) && groups[call.base_url] != nullptr) {
+                replies.push_back(groups[call.base_url]->answer(call));
+            } else if (coordinators.contains(call.base_url)) {
                 replies.push_back(coordinators[call.base_url]);
             } else if (participants.contains(call.base_url)) {
                 replies.push_back(deliver(*participants[call.base_url], call));
@@ -42,6 +81,7 @@ public:
     }
 
     std::map<std::string, OutboundReply> coordinators;
+    std::map<std::string, Group*> groups; ///< nodes that answer for the same group
     std::map<std::string, Participant*> participants;
     std::vector<std::string> log;
 };
@@ -66,8 +106,16 @@ protected:
         }
     }
 
-    std::size_t look() {
-        Recovery recovery(*stores[0], delivery, network, counters, {},
+    /// Two participants and the group, any two of the three decide.
+    static BranchContext even_context() {
+        BranchContext even = context(Protocol::three_phase);
+        even.peers.pop_back();
+        even.coordinator_is_acceptor = true;
+        return even;
+    }
+
+    std::size_t look(RecoveryOptions options = {}) {
+        Recovery recovery(*stores[0], delivery, network, counters, std::move(options),
                           [this](const Alarm& alarm) { alarms.push_back(alarm); });
         return recovery.look();
     }
@@ -169,6 +217,88 @@ TEST_F(RecoveryTest, never_decides_in_a_minority) {
     EXPECT_EQ(stores[0]->state_of(key_of("x", 0)), BranchState::prepared);
     EXPECT_EQ(alarms.size(), 5U);
     EXPECT_EQ(alarms[0].kind, Alarm::Kind::in_doubt_too_long);
+}
+
+// Purpose: with its only peer dead a participant must finish together with the coordinator group
+// that answers ballots but no inquiry, and take over the commit that the group accepted.
+TEST_F(RecoveryTest, finishes_with_the_coordinator_group_as_the_other_acceptor) {
+    (void)stores[0]->prepare({key_of("x", 0), 1, "{}", even_context()});
+    network.participants.clear();
+    Group group;
+    network.groups[coordinator] = &group;
+    RecoveryOptions options;
+    options.bearer_token = "let-me-in";
+    EXPECT_EQ(look(options), 1U);
+    EXPECT_EQ(stores[0]->state_of(key_of("x", 0)), BranchState::committed);
+    EXPECT_EQ(group.state.accepted, (Ballot{1, 1}));
+    EXPECT_EQ(group.headers, (std::vector<std::pair<std::string, std::string>>{
+                                 {"Authorization", "Bearer let-me-in"}}));
+}
+
+// Purpose: a node that cannot speak for the group leaves the answer to the next one, in both
+// phases.
+TEST_F(RecoveryTest, asks_the_next_node_when_one_has_no_answer_for_the_group) {
+    (void)stores[0]->prepare({key_of("x", 0), 1, "{}", even_context()});
+    network.participants.clear();
+    network.coordinators[coordinator] = {503, R"({"code":"no-leader"})"};
+    Group group;
+    network.groups["http://c2"] = &group;
+    EXPECT_EQ(look(), 1U);
+    EXPECT_EQ(stores[0]->state_of(key_of("x", 0)), BranchState::committed);
+    EXPECT_EQ(group.ballots, 2);
+}
+
+// Purpose: Q10: the group is one acceptor, however many of its nodes answer. Four participants and
+// the group: one participant and two nodes are two acceptors of five and decide nothing.
+TEST_F(RecoveryTest, counts_the_coordinator_group_once) {
+    BranchContext four = even_context();
+    four.peers.push_back({2, "p2", "http://p2"});
+    four.peers.push_back({3, "p3", "http://p3"});
+    four.quorum = 3;
+    (void)stores[0]->prepare({key_of("x", 0), 1, "{}", four});
+    network.participants.clear();
+    Group group;
+    network.groups[coordinator] = &group;
+    network.groups["http://c2"] = &group;
+    EXPECT_EQ(look(), 0U);
+    EXPECT_EQ(stores[0]->state_of(key_of("x", 0)), BranchState::prepared);
+    EXPECT_EQ(group.ballots, 1);
+    EXPECT_FALSE(group.state.accepted > Ballot{});
+}
+
+// Purpose: where the group is no acceptor it must not be counted as one.
+TEST_F(RecoveryTest, asks_the_coordinator_group_only_where_it_is_an_acceptor) {
+    prepare(Protocol::three_phase);
+    network.participants.clear();
+    Group group;
+    network.groups[coordinator] = &group;
+    EXPECT_EQ(look(), 0U);
+    EXPECT_EQ(group.ballots, 0);
+}
+
+// Purpose: Q8: a group that knows the outcome ends the ballot, whatever its value was.
+TEST_F(RecoveryTest, takes_an_outcome_that_the_coordinator_group_knows) {
+    (void)stores[0]->prepare({key_of("x", 0), 1, "{}", even_context()});
+    network.participants.clear();
+    Group group;
+    group.state.state = BranchState::aborted;
+    network.groups[coordinator] = &group;
+    EXPECT_EQ(look(), 1U);
+    EXPECT_EQ(stores[0]->state_of(key_of("x", 0)), BranchState::aborted);
+}
+
+// Purpose: the last round has no successor; a ballot that wrapped around would break every promise.
+TEST_F(RecoveryTest, starts_no_ballot_above_the_last_round) {
+    prepare(Protocol::three_phase);
+    (void)stores[0]->change_acceptor(key_of("x", 0), [](const AcceptorState& state) {
+        return promise(state, {Terminator::last_round, 2}).state;
+    });
+    EXPECT_EQ(look(), 0U);
+    EXPECT_EQ(stores[0]->branches[key_of("x", 0)].acceptor.promised,
+              (Ballot{Terminator::last_round, 2}));
+    EXPECT_EQ(std::count_if(network.log.begin(), network.log.end(),
+                            [](const std::string& call) { return call.starts_with("POST"); }),
+              0);
 }
 
 // Purpose: without a quorum rule in the PREPARE, participants must not invent one.
