@@ -1,5 +1,6 @@
 #include "coordinator/app/core_loop.hpp"
 
+#include "coordinator/app/failpoint_kinds.hpp"
 #include "coordinator/core/assert.hpp"
 
 #include <pthread.h>
@@ -150,14 +151,18 @@ void CoreLoop::take(Item& item) {
     } else if (auto* arrival = std::get_if<Arrival>(&item)) {
         queued_requests_.fetch_sub(1);
         handlers_.emplace(arrival->token, std::move(arrival->handler));
+        CONCORDAT_FAILPOINT("leader.request.*.before", kind_of(arrival->request));
         coordinator_.request(arrival->token, std::move(arrival->request));
+        CONCORDAT_FAILPOINT("leader.request.*.after", kind_of(arrival->request));
     } else if (const auto* forgotten = std::get_if<Forgotten>(&item)) {
         if (handlers_.erase(forgotten->token) > 0) {
             coordinator_.forget_request(forgotten->token);
         }
     } else {
         for (auto& result : std::get<std::vector<core::CallResult>>(item)) {
+            CONCORDAT_FAILPOINT("leader.result.*.before", kind_of(result));
             coordinator_.call_result(std::move(result));
+            CONCORDAT_FAILPOINT("leader.result.*.after", kind_of(result));
         }
     }
 }
@@ -165,7 +170,9 @@ void CoreLoop::take(Item& item) {
 void CoreLoop::perform() {
     auto actions = coordinator_.take_actions();
     if (!actions.append.empty()) {
+        CONCORDAT_FAILPOINT("leader.append.*.before", log::kinds_of(actions.append));
         const auto appended = log_->append(actions.append);
+        CONCORDAT_FAILPOINT("leader.append.*.after", log::kinds_of(actions.append));
         if (!appended) {
             coordinator_.append_failed(appended.error() == log::AppendError::not_leader);
             // What follows from the refusal (rejections) joins this turn; commands wait for a later
@@ -184,7 +191,9 @@ void CoreLoop::perform() {
         if (handler != handlers_.end()) {
             const auto answer = std::move(handler->second);
             handlers_.erase(handler);
+            CONCORDAT_FAILPOINT("leader.reply.*.before", kind_of(reply));
             answer(std::move(reply));
+            CONCORDAT_FAILPOINT("leader.reply.*.after", kind_of(reply));
         }
     }
 }

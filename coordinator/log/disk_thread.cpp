@@ -1,5 +1,7 @@
 #include "coordinator/log/disk_thread.hpp"
 
+#include "coordinator/log/failpoint_kinds.hpp"
+
 #include <chrono>
 
 namespace concordat::log {
@@ -96,7 +98,9 @@ bool DiskThread::perform(std::deque<Job>& jobs) {
             continue;
         }
         if (const auto* save = std::get_if<SaveHardState>(&job)) {
+            CONCORDAT_FAILPOINT("log.vote.before");
             fine = settle(storage_.save_hard_state(save->state));
+            CONCORDAT_FAILPOINT("log.vote.after");
             done.emplace_back(HardStateSaved{});
         } else if (const auto* restart = std::get_if<RestartLog>(&job)) {
             const IoResult<void> result = storage_.restart_log(restart->next);
@@ -128,7 +132,9 @@ bool DiskThread::append(std::deque<Job>& jobs, std::vector<Completion>& done) {
         }
         batches.push_back(next->entries);
     }
+    CONCORDAT_FAILPOINT("log.persist.*.before", WrittenEntries::instance().add(batches));
     const AppendOutcome outcome = storage_.append(batches);
+    CONCORDAT_FAILPOINT("log.persist.*.after", WrittenEntries::instance().add(batches));
     for (std::size_t i = 0; i < outcome.batches; ++i) {
         const auto& written = std::get<Append>(jobs.front());
         done.emplace_back(Appended{written.generation, written.entries.back().index});

@@ -2,6 +2,7 @@
 
 #include "coordinator/core/assert.hpp"
 #include "coordinator/log/command_codec.hpp"
+#include "coordinator/log/failpoint_kinds.hpp"
 #include "coordinator/log/node_log_impl.hpp"
 
 #include <spdlog/spdlog.h>
@@ -40,6 +41,7 @@ void NodeLogImpl::fulfil_one(PersistEntries& obligation) {
 }
 
 void NodeLogImpl::fulfil_one(Send& obligation) {
+    CONCORDAT_FAILPOINT("log.replicate.*.before", kinds_of(obligation.message));
     if (hard_states_in_flight_ == 0) {
         transmit(std::move(obligation.message));
     } else if (held_.size() < max_held_messages) {
@@ -48,6 +50,7 @@ void NodeLogImpl::fulfil_one(Send& obligation) {
 }
 
 void NodeLogImpl::fulfil_one(InstallReceivedSnapshot& obligation) {
+    CONCORDAT_FAILPOINT("log.snapshot_install.received");
     snapshots_.add(
         [this, metadata = std::move(obligation.metadata), data = std::move(obligation.data)] {
             auto content = decode_snapshot(*data);
@@ -65,6 +68,7 @@ void NodeLogImpl::fulfil_one(InstallReceivedSnapshot& obligation) {
                 }
                 return;
             }
+            CONCORDAT_FAILPOINT("log.snapshot_install.stored");
             post([this, metadata,
                   shared = std::make_shared<core::SnapshotContent>(std::move(*content))] {
                 snapshot_stored(metadata, std::move(*shared));
@@ -82,8 +86,10 @@ void NodeLogImpl::log_restarted() {
     Installing installed = std::move(*installing_);
     installing_.reset();
     bytes_since_snapshot_ = 0;
+    CONCORDAT_FAILPOINT("log.snapshot_install.log_restarted");
     machine_.restore(std::move(installed.content));
     fulfil(consensus_.snapshot_installed(current_time(), installed.metadata));
+    CONCORDAT_FAILPOINT("log.snapshot_install.restored");
 }
 
 void NodeLogImpl::fulfil_one(ApplyEntries& obligation) {
@@ -98,7 +104,9 @@ void NodeLogImpl::fulfil_one(ApplyEntries& obligation) {
             commands = std::move(*decoded);
         }
         bytes_since_snapshot_ += entry.bytes->size();
+        CONCORDAT_FAILPOINT("log.apply.*.before", kinds_of(entry));
         machine_.apply(core::LogIndex{entry.index}, std::move(commands));
+        CONCORDAT_FAILPOINT("log.apply.*.after", kinds_of(entry));
     }
 }
 
@@ -137,6 +145,7 @@ void NodeLogImpl::receive(Message message) {
         append != nullptr && disk_.no_space()) {
         append->entries.clear(); // as a heartbeat it keeps the leader; the entries come again
     }
+    CONCORDAT_FAILPOINT("log.receive.*.before", kinds_of(message));
     fulfil(consensus_.receive(current_time(), std::move(message)));
 }
 
@@ -181,7 +190,11 @@ void NodeLogImpl::completed(const std::vector<DiskThread::Completion>& done) {
         transmit(std::move(message));
     }
     if (appended != nullptr) {
+        CONCORDAT_FAILPOINT("log.durable.*.before",
+                            WrittenEntries::instance().through(appended->index, false));
         fulfil(consensus_.entries_persisted(current_time(), appended->generation, appended->index));
+        CONCORDAT_FAILPOINT("log.durable.*.after",
+                            WrittenEntries::instance().through(appended->index, true));
     }
 }
 
@@ -216,7 +229,9 @@ void NodeLogImpl::maybe_take_snapshot() {
     const std::uint64_t covered = bytes_since_snapshot_;
     snapshots_.add([this, metadata = *metadata, content, covered] {
         const std::string data = encode_snapshot(*content);
+        CONCORDAT_FAILPOINT("log.snapshot.before");
         auto stored = storage_->store_snapshot(metadata, data);
+        CONCORDAT_FAILPOINT("log.snapshot.stored");
         if (!stored && !stored.error().is_no_space()) {
             fatal(stored.error().message);
             return;
@@ -242,6 +257,7 @@ void NodeLogImpl::own_snapshot_stored(const SnapshotMetadata& metadata,
         disk_.add(DiskThread::Compact{consensus_.first_index() - 1});
     }
     fulfil(std::move(obligations));
+    CONCORDAT_FAILPOINT("log.snapshot.used");
 }
 
 } // namespace concordat::log

@@ -16,9 +16,11 @@ IMPURE = {
 # Folder -> what its quoted includes may start with. What is not listed here may include anything.
 ALLOWED = {
     "coordinator/core/": ("coordinator/core/",),
-    "coordinator/log/": ("coordinator/log/", "coordinator/core/", "participant-sdk/src/wire/"),
+    "coordinator/log/": (
+        "coordinator/log/", "coordinator/core/", "participant-sdk/src/wire/", "participant-sdk/src/failpoint/"),
     "coordinator/http/": (
-        "coordinator/http/", "coordinator/core/", "participant-sdk/src/wire/", "participant-sdk/src/transport/"),
+        "coordinator/http/", "coordinator/core/", "participant-sdk/src/wire/", "participant-sdk/src/transport/",
+        "participant-sdk/src/failpoint/"),
     "coordinator/cli/": ("coordinator/cli/", "participant-sdk/src/wire/", "participant-sdk/src/transport/"),
     "participant-sdk/": ("participant-sdk/",),
 }

@@ -1,5 +1,6 @@
 #include "participant-sdk/src/postgres/branch_store.hpp"
 
+#include "participant-sdk/src/failpoint/failpoint.hpp"
 #include "participant-sdk/src/wire/participant_contract.hpp"
 
 #include <fmt/format.h>
@@ -262,7 +263,9 @@ BranchStore::store_acceptor(Connection& connection, const BranchKey& key,
                         "VALUES ('{}', {}, 'aborted', 'refused before it was prepared'); ",
                         key.xid.value(), key.branch);
     }
+    CONCORDAT_FAILPOINT("acceptor.store.before");
     const auto done = connection.run(statements + "COMMIT");
+    CONCORDAT_FAILPOINT("acceptor.store.after");
     if (!done) {
         return std::unexpected(done.error());
     }

@@ -1,3 +1,4 @@
+#include "participant-sdk/src/failpoint/failpoint.hpp"
 #include "participant-sdk/src/postgres/branch_store.hpp"
 #include "participant-sdk/src/postgres/libpq_connection.hpp"
 #include "participant-sdk/src/postgres/prepared_branches.hpp"
@@ -75,7 +76,9 @@ public:
         }
         const std::string statement = fmt::format("COMMIT PREPARED '{}'", store_.gid(key));
         for (int attempt = 0; attempt < lookup_attempts; ++attempt) {
+            CONCORDAT_FAILPOINT("branch.commit_prepared.before");
             const auto done = (*lease)->run(statement);
+            CONCORDAT_FAILPOINT("branch.commit_prepared.after");
             if (done) {
                 return {};
             }
@@ -112,7 +115,9 @@ public:
         }
         const std::string statement = fmt::format("ROLLBACK PREPARED '{}'", store_.gid(key));
         for (int attempt = 0; attempt < tombstone_attempts; ++attempt) {
+            CONCORDAT_FAILPOINT("branch.rollback_prepared.before");
             const auto done = (*lease)->run(statement);
+            CONCORDAT_FAILPOINT("branch.rollback_prepared.after");
             if (!done && done.error().sqlstate != sqlstate::undefined_object &&
                 done.error().sqlstate != sqlstate::not_in_prerequisite_state) {
                 return std::unexpected(postgres::not_done(done.error(), NotDone::Kind::unknown));
@@ -122,6 +127,7 @@ public:
             if (!facts) {
                 return std::unexpected(postgres::not_done(facts.error(), NotDone::Kind::unknown));
             }
+            CONCORDAT_FAILPOINT("branch.abort_tombstone.after");
             if (facts->outcome == Outcome::aborted) {
                 return {};
             }
@@ -211,8 +217,10 @@ private:
 
     std::expected<VoteCast, NotDone> end_with_prepare(Connection& connection,
                                                       const BranchKey& key) {
+        CONCORDAT_FAILPOINT("branch.prepare_transaction.before");
         const auto prepared =
             connection.run(fmt::format("PREPARE TRANSACTION '{}'", store_.gid(key)));
+        CONCORDAT_FAILPOINT("branch.prepare_transaction.after");
         if (!prepared) {
             const SqlError& error = prepared.error();
             if (error.connection_lost) {
@@ -251,7 +259,9 @@ private:
         if (!connection.reset()) {
             return std::unexpected(later("the connection to the database broke: " + reason));
         }
+        CONCORDAT_FAILPOINT("branch.refusal_tombstone.before");
         const auto facts = store_.write_tombstone(connection, key, reason, tombstone_wait);
+        CONCORDAT_FAILPOINT("branch.refusal_tombstone.after");
         if (!facts) {
             return std::unexpected(nothing_done(facts.error()));
         }
@@ -277,7 +287,9 @@ private:
         const VoteCast vote = work_(connection, order.key, order.payload);
         std::string reason = vote.reason;
         if (vote.vote != Vote::no) {
+            CONCORDAT_FAILPOINT("branch.one_phase_commit.before");
             const auto committed = connection.run("COMMIT");
+            CONCORDAT_FAILPOINT("branch.one_phase_commit.after");
             if (committed && committed->front().tag() == "COMMIT") {
                 return OnePhaseResult{Outcome::committed, {}};
             }
