@@ -25,6 +25,8 @@ struct CommandLine {
 void add_transaction_commands(CommandLine& line);
 void add_participant_commands(CommandLine& line);
 void add_cluster_commands(CommandLine& line);
+void add_outbox_commands(CommandLine& line);
+void add_inbox_commands(CommandLine& line);
 void add_selftest_command(CommandLine& line);
 void add_completion_command(CommandLine& line);
 

@@ -80,8 +80,11 @@ std::string format_table(const std::vector<Row>& rows) {
 
 std::string describe_problem(const ApiAnswer& answer) {
     const auto document = parse(answer.body);
-    if (!document || cell(*document, "code").empty()) {
+    if (!document || cell(*document, "title").empty()) {
         return fmt::format("HTTP {}", answer.status);
+    }
+    if (cell(*document, "code").empty()) { // a relay's problems have none
+        return cell(*document, "title") + ": " + cell(*document, "detail");
     }
     std::string text = cell(*document, "code") + ": " + cell(*document, "title");
     if (const std::string detail = cell(*document, "detail"); !detail.empty()) {

@@ -1,4 +1,5 @@
-// concordat: the operator's command line. It speaks only the public HTTP API.
+// concordat: the operator's command line. It speaks only the public HTTP APIs of coordinators and
+// relays; the inbox, which has no server, it reads in its database.
 
 #include "coordinator/cli/commands.hpp"
 
@@ -23,6 +24,13 @@ void add_global_options(CommandLine& line) {
         ->allow_extra_args(false)
         ->default_val(std::vector<std::string>{"http://127.0.0.1:8700"});
     parser
+        .add_option("--relay", line.settings.relays,
+                    "Base URL of a concordat-relay; repeat to name others to fall back to")
+        ->envname("CONCORDAT_RELAY")
+        ->delimiter(',')
+        ->allow_extra_args(false)
+        ->default_val(std::vector<std::string>{"http://127.0.0.1:9464"});
+    parser
         .add_option_function<std::string>(
             "-o,--output",
             [&line](const std::string& form) { line.settings.json = form == "json"; },
@@ -45,6 +53,8 @@ int run(int argc, char** argv) {
     concordat::cli::add_transaction_commands(line);
     concordat::cli::add_participant_commands(line);
     concordat::cli::add_cluster_commands(line);
+    concordat::cli::add_outbox_commands(line);
+    concordat::cli::add_inbox_commands(line);
     concordat::cli::add_selftest_command(line);
     concordat::cli::add_completion_command(line);
     try {

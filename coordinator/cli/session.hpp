@@ -23,7 +23,8 @@ namespace concordat::cli {
 
 struct Settings {
     std::vector<std::string> servers;
-    std::string token_file; ///< bearer token; empty = none
+    std::vector<std::string> relays; ///< of the outbox commands
+    std::string token_file;          ///< bearer token; empty = none
     double timeout_seconds = 70.0;
     bool json = false; ///< -o json: answers as they are
     bool curl = false; ///< print the request instead of sending it

@@ -4,11 +4,15 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+
 namespace concordat::relay {
 namespace {
 
 constexpr std::chrono::milliseconds look_interval{1000};
 constexpr std::chrono::milliseconds measure_interval{5000};
+// Over a million dead rows a measurement takes long: it may not take more than this share of time.
+constexpr int measure_share = 20;
 
 constexpr const char* sql_parked_keys =
     "SELECT topic, key, row_id FROM concordat_outbox_parked LIMIT $1";
@@ -36,9 +40,54 @@ constexpr const char* sql_list_dead =
     "reason, detail, created_at, dead_at FROM concordat_outbox_dead WHERE id > $1 ORDER BY id "
     "LIMIT $2) r";
 
-constexpr const char* sql_replay_parked = "SELECT concordat_outbox_replay_parked($1, $2)";
-constexpr const char* sql_skip_parked = "SELECT concordat_outbox_skip_parked($1, $2)";
-constexpr const char* sql_replay_dead = "SELECT concordat_outbox_replay_dead($1)";
+constexpr const char* sql_show_dead =
+    "SELECT row_to_json(r)::text FROM (SELECT id, event_id, topic, encode(key, 'hex') AS key_hex, "
+    "type, headers, encode(payload, 'hex') AS payload_hex, octet_length(payload) AS payload_bytes, "
+    "reason, detail, created_at, dead_at FROM concordat_outbox_dead WHERE id = $1) r";
+
+// A lease that has run out is free, whoever had it. An instance that is alive may own nothing yet.
+constexpr const char* sql_list_leases =
+    "SELECT json_build_object('instances', coalesce((SELECT json_agg(row_to_json(r) ORDER BY "
+    "r.instance) FROM (SELECT n.instance, count(l.bucket) AS buckets, "
+    "(min(extract(epoch FROM l.expires_at - clock_timestamp())) * 1000)::bigint AS expires_in_ms "
+    "FROM (SELECT instance FROM concordat_outbox_relay WHERE expires_at > clock_timestamp() UNION "
+    "SELECT owner FROM concordat_outbox_lease WHERE owner IS NOT NULL "
+    "AND expires_at > clock_timestamp()) n LEFT JOIN concordat_outbox_lease l "
+    "ON l.owner = n.instance AND l.expires_at > clock_timestamp() GROUP BY n.instance) r), '[]'), "
+    "'free_buckets', (SELECT count(*) FROM concordat_outbox_lease "
+    "WHERE owner IS NULL OR expires_at <= clock_timestamp()))::text";
+
+// Each names the row it is about, for the log: done, row id, event id, topic.
+constexpr const char* sql_replay_parked =
+    "SELECT concordat_outbox_replay_parked(topic, key), row_id, event_id, topic "
+    "FROM concordat_outbox_parked WHERE topic = $1 AND key = $2";
+constexpr const char* sql_skip_parked =
+    "SELECT concordat_outbox_skip_parked(topic, key), row_id, event_id, topic "
+    "FROM concordat_outbox_parked WHERE topic = $1 AND key = $2";
+constexpr const char* sql_replay_dead =
+    "SELECT concordat_outbox_replay_dead(id), id, event_id, topic "
+    "FROM concordat_outbox_dead WHERE id = $1";
+constexpr const char* sql_drop_dead =
+    "DELETE FROM concordat_outbox_dead WHERE id = $1 RETURNING true, id, event_id, topic";
+
+struct Change {
+    const char* name; // in the log
+    const char* sql;
+    bool of_key; // the parameters are topic and key; otherwise the id
+};
+
+Change change_of(AdminRequest::Kind kind) {
+    switch (kind) {
+    case AdminRequest::Kind::replay_parked:
+        return {.name = "replay_parked", .sql = sql_replay_parked, .of_key = true};
+    case AdminRequest::Kind::skip_parked:
+        return {.name = "skip_parked", .sql = sql_skip_parked, .of_key = true};
+    case AdminRequest::Kind::drop_dead:
+        return {.name = "drop_dead", .sql = sql_drop_dead, .of_key = false};
+    default:
+        return {.name = "replay_dead", .sql = sql_replay_dead, .of_key = false};
+    }
+}
 
 } // namespace
 
@@ -106,7 +155,19 @@ std::expected<void, DatabaseError> Monitor::measure() {
     return {};
 }
 
+void Monitor::measure_rate() {
+    const auto now = std::chrono::steady_clock::now();
+    const std::uint64_t published = telemetry_.rows_published;
+    if (rate_since_ != std::chrono::steady_clock::time_point{}) {
+        telemetry_.published_per_second = static_cast<double>(published - rate_base_) /
+                                          std::chrono::duration<double>(now - rate_since_).count();
+    }
+    rate_since_ = now;
+    rate_base_ = published;
+}
+
 std::expected<void, DatabaseError> Monitor::look() {
+    measure_rate();
     if (!connection_) {
         auto opened = Connection::open(conninfo_, options_.database.timeout, settings_);
         if (!opened) {
@@ -121,35 +182,44 @@ std::expected<void, DatabaseError> Monitor::look() {
     if (now < next_measure_) {
         return {};
     }
-    next_measure_ = now + measure_interval;
-    return measure();
+    auto measured = measure();
+    const auto took = std::chrono::steady_clock::now() - now;
+    next_measure_ =
+        now + std::max<std::chrono::steady_clock::duration>(measure_interval, measure_share * took);
+    return measured;
 }
 
 std::expected<AdminAnswer, DatabaseError> Monitor::change(const AdminRequest& request) {
-    auto result = request.kind == AdminRequest::Kind::replay_dead
-                      ? connection_->execute(sql_replay_dead, Parameters().int64(request.id))
-                  : request.kind == AdminRequest::Kind::skip_parked
-                      ? connection_->execute(sql_skip_parked,
-                                             Parameters().text(request.topic).bytes(request.key))
-                      : connection_->execute(sql_replay_parked,
-                                             Parameters().text(request.topic).bytes(request.key));
+    const Change change = change_of(request.kind);
+    const auto result = connection_->execute(
+        change.sql, change.of_key ? Parameters().text(request.topic).bytes(request.key)
+                                  : Parameters().int64(request.id));
     if (!result) {
+        log_event(Severity::warning, "operator_change_failed",
+                  {{"action", change.name},
+                   {"by", request.by},
+                   {"reason", request.reason},
+                   {"message", result.error().detail}});
         return std::unexpected(result.error());
     }
-    if (!result->boolean(0, 0)) {
+    if (result->rows() == 0 || !result->boolean(0, 0)) {
         return AdminAnswer{.kind = AdminAnswer::Kind::not_found, .text = "there is no such entry"};
     }
+    log_event(Severity::info, "operator_change",
+              {{"action", change.name},
+               {"topic", result->text(0, 3)},
+               {"row", result->int64(0, 1)},
+               {"event_id", format_uuid(result->bytes(0, 2))},
+               {"by", request.by},
+               {"reason", request.reason}});
     if (const auto parked = read_parked(); !parked) {
         return std::unexpected(parked.error());
     }
+    next_measure_ = {}; // the next look shows what is left
     return AdminAnswer{.kind = AdminAnswer::Kind::done, .text = R"({"done":true})"};
 }
 
-std::expected<AdminAnswer, DatabaseError> Monitor::carry_out(const AdminRequest& request) {
-    if (request.kind != AdminRequest::Kind::list_parked &&
-        request.kind != AdminRequest::Kind::list_dead) {
-        return change(request);
-    }
+std::expected<AdminAnswer, DatabaseError> Monitor::list(const AdminRequest& request) {
     const bool parked = request.kind == AdminRequest::Kind::list_parked;
     const auto result = connection_->execute(parked ? sql_list_parked : sql_list_dead,
                                              Parameters().int64(request.id).int64(request.limit));
@@ -160,6 +230,31 @@ std::expected<AdminAnswer, DatabaseError> Monitor::carry_out(const AdminRequest&
     text += result->bytes(0, 0);
     text += "}";
     return AdminAnswer{.kind = AdminAnswer::Kind::done, .text = std::move(text)};
+}
+
+std::expected<AdminAnswer, DatabaseError> Monitor::carry_out(const AdminRequest& request) {
+    switch (request.kind) {
+    case AdminRequest::Kind::list_parked:
+    case AdminRequest::Kind::list_dead:
+        return list(request);
+    case AdminRequest::Kind::list_leases:
+    case AdminRequest::Kind::show_dead: {
+        const auto result =
+            request.kind == AdminRequest::Kind::list_leases
+                ? connection_->execute(sql_list_leases, Parameters())
+                : connection_->execute(sql_show_dead, Parameters().int64(request.id));
+        if (!result) {
+            return std::unexpected(result.error());
+        }
+        if (result->rows() == 0) {
+            return AdminAnswer{.kind = AdminAnswer::Kind::not_found,
+                               .text = "there is no such row"};
+        }
+        return AdminAnswer{.kind = AdminAnswer::Kind::done, .text = result->text(0, 0)};
+    }
+    default:
+        return change(request);
+    }
 }
 
 void Monitor::answer(AdminRequest request, Callback callback) {

@@ -30,15 +30,20 @@ struct AdminRequest {
     enum class Kind : std::uint8_t {
         list_parked,
         list_dead,
+        list_leases,
+        show_dead,     // one dead row, payload included
         replay_parked, // the refused row first
         skip_parked,   // without the refused row, which becomes a dead row
         replay_dead,
+        drop_dead, // for ever
     };
     Kind kind;
-    std::string topic; // replay_parked, skip_parked
-    std::string key;
-    std::int64_t id = 0; // replay_dead; list_*: after this one
+    std::string topic{}; // replay_parked, skip_parked
+    std::string key{};
+    std::int64_t id = 0; // *_dead; list_*: after this one
     int limit = 100;     // list_*
+    std::string by{};    // who asks for a change and why, as they say: for the log
+    std::string reason{};
 };
 
 struct AdminAnswer {
@@ -66,6 +71,8 @@ private:
     [[nodiscard]] std::expected<void, DatabaseError> read_parked();
     [[nodiscard]] std::expected<void, DatabaseError> measure();
     [[nodiscard]] std::expected<AdminAnswer, DatabaseError> carry_out(const AdminRequest& request);
+    [[nodiscard]] std::expected<AdminAnswer, DatabaseError> list(const AdminRequest& request);
+    void measure_rate();
     [[nodiscard]] std::expected<AdminAnswer, DatabaseError> change(const AdminRequest& request);
     void answer(AdminRequest request, Callback callback);
 
@@ -76,6 +83,8 @@ private:
     Telemetry& telemetry_;
     std::optional<Connection> connection_;
     std::chrono::steady_clock::time_point next_measure_{};
+    std::chrono::steady_clock::time_point rate_since_{};
+    std::uint64_t rate_base_ = 0;
 
     std::mutex mutex_;
     std::condition_variable wake_;

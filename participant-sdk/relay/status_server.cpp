@@ -12,6 +12,8 @@ namespace {
 
 constexpr std::chrono::milliseconds stop_grace{500};
 constexpr int list_limit = 1000;
+constexpr std::size_t told_limit_bytes = 1000; // of "by" and "reason"
+constexpr std::string_view dead_row_prefix = "/v1/outbox/dead/";
 
 transport::Response problem(int status, std::string_view title, const std::string& detail) {
     transport::Response response;
@@ -66,33 +68,61 @@ std::optional<std::int64_t> query_number(std::string_view query, std::string_vie
     return fallback;
 }
 
+bool is_about_dead_row(AdminRequest::Kind kind) {
+    return kind == AdminRequest::Kind::replay_dead || kind == AdminRequest::Kind::drop_dead;
+}
+
+// {"topic", "key_hex"} or {"id"}; and who asks why, if they say so.
 std::optional<AdminRequest> parse_change(AdminRequest::Kind kind, const std::string& body) {
     const auto document = nlohmann::json::parse(body, nullptr, false);
     if (!document.is_object()) {
         return std::nullopt;
     }
-    AdminRequest request{.kind = kind, .topic = {}, .key = {}, .id = 0, .limit = 0};
-    if (kind == AdminRequest::Kind::replay_dead) {
-        const auto id = document.find("id");
-        if (document.size() != 1 || id == document.end() || !id->is_number_integer()) {
+    AdminRequest request{.kind = kind};
+    const bool dead = is_about_dead_row(kind);
+    std::size_t needed = dead ? 1 : 2;
+    for (const auto& [name, value] : document.items()) {
+        const std::string text = value.is_string() ? value.get<std::string>() : std::string();
+        if (dead && name == "id" && value.is_number_integer()) {
+            request.id = value.get<std::int64_t>();
+            --needed;
+        } else if (!dead && name == "topic" && value.is_string()) {
+            request.topic = text;
+            --needed;
+        } else if (!dead && name == "key_hex" && value.is_string() && from_hex(text)) {
+            request.key = *from_hex(text);
+            --needed;
+        } else if (name == "by" && value.is_string() && text.size() <= told_limit_bytes) {
+            request.by = text;
+        } else if (name == "reason" && value.is_string() && text.size() <= told_limit_bytes) {
+            request.reason = text;
+        } else {
             return std::nullopt;
         }
-        request.id = id->get<std::int64_t>();
-        return request;
     }
-    const auto topic = document.find("topic");
-    const auto key = document.find("key_hex");
-    if (document.size() != 2 || topic == document.end() || !topic->is_string() ||
-        key == document.end() || !key->is_string()) {
-        return std::nullopt;
+    return needed == 0 ? std::optional(std::move(request)) : std::nullopt;
+}
+
+// The route's change; nothing when there is no such route.
+std::optional<AdminRequest::Kind> change_at(std::string_view path) {
+    if (path == "/v1/outbox/parked/replay") {
+        return AdminRequest::Kind::replay_parked;
     }
-    const auto bytes = from_hex(key->get_ref<const std::string&>());
-    if (!bytes) {
-        return std::nullopt;
+    if (path == "/v1/outbox/parked/skip") {
+        return AdminRequest::Kind::skip_parked;
     }
-    request.topic = topic->get<std::string>();
-    request.key = *bytes;
-    return request;
+    if (path == "/v1/outbox/dead/replay") {
+        return AdminRequest::Kind::replay_dead;
+    }
+    if (path == "/v1/outbox/dead/drop") {
+        return AdminRequest::Kind::drop_dead;
+    }
+    return std::nullopt;
+}
+
+transport::Response admin_is_off() {
+    return problem(403, "Forbidden",
+                   "http.admin is off: this relay only shows; start it with --http.admin=true");
 }
 
 } // namespace
@@ -161,6 +191,10 @@ void StatusServer::handle_get(const transport::Request& request, transport::Resp
         respond(std::move(response));
     } else if (path == "/v1/outbox") {
         respond(outbox_status());
+    } else if (path == "/v1/outbox/leases") {
+        pass_on({.kind = AdminRequest::Kind::list_leases}, std::move(respond));
+    } else if (path.starts_with(dead_row_prefix)) {
+        show_dead_row(path.substr(dead_row_prefix.size()), std::move(respond));
     } else if (path == "/v1/outbox/parked" || path == "/v1/outbox/dead") {
         const auto after = query_number(request.query(), "after", 0);
         const auto limit = query_number(request.query(), "limit", 100);
@@ -170,8 +204,6 @@ void StatusServer::handle_get(const transport::Request& request, transport::Resp
         }
         pass_on({.kind = path.ends_with("dead") ? AdminRequest::Kind::list_dead
                                                 : AdminRequest::Kind::list_parked,
-                 .topic = {},
-                 .key = {},
                  .id = *after,
                  .limit = static_cast<int>(*limit)},
                 std::move(respond));
@@ -180,28 +212,33 @@ void StatusServer::handle_get(const transport::Request& request, transport::Resp
     }
 }
 
-void StatusServer::handle_post(const transport::Request& request, transport::Responder respond) {
-    const std::string_view path = request.path();
-    std::optional<AdminRequest::Kind> kind;
-    if (path == "/v1/outbox/parked/replay") {
-        kind = AdminRequest::Kind::replay_parked;
-    } else if (path == "/v1/outbox/parked/skip") {
-        kind = AdminRequest::Kind::skip_parked;
-    } else if (path == "/v1/outbox/dead/replay") {
-        kind = AdminRequest::Kind::replay_dead;
+void StatusServer::show_dead_row(std::string_view id, transport::Responder respond) {
+    std::int64_t number = 0;
+    const auto [end, error] = std::from_chars(id.data(), id.data() + id.size(), number);
+    if (error != std::errc{} || end != id.data() + id.size()) {
+        respond(not_found());
+    } else if (!options_.http.admin) {
+        respond(admin_is_off()); // a payload is nobody else's business
+    } else {
+        pass_on({.kind = AdminRequest::Kind::show_dead, .id = number}, std::move(respond));
     }
+}
+
+void StatusServer::handle_post(const transport::Request& request, transport::Responder respond) {
+    const auto kind = change_at(request.path());
     if (!kind) {
         respond(not_found());
         return;
     }
     if (!options_.http.admin) {
-        respond(problem(403, "Forbidden", "http.admin is off"));
+        respond(admin_is_off());
         return;
     }
     const auto change = parse_change(*kind, request.body);
     if (!change) {
-        respond(
-            problem(400, "Bad Request", R"(expected {"topic":"...","key_hex":"..."} or {"id":N})"));
+        respond(problem(400, "Bad Request",
+                        R"(expected {"topic":"...","key_hex":"..."} or {"id":N}, and "by" and )"
+                        R"("reason" of at most 1000 bytes)"));
         return;
     }
     pass_on(*change, std::move(respond));
@@ -265,6 +302,7 @@ transport::Response StatusServer::outbox_status() const {
             {"parked_keys", telemetry_.parked_now.load()},
             {"dead_rows", telemetry_.dead_now.load()},
             {"rows_published", telemetry_.rows_published.load()},
+            {"published_per_second", telemetry_.published_per_second.load()},
             {"rows_in_memory", telemetry_.rows_in_memory.load()},
             {"rows_at_kafka", telemetry_.rows_at_kafka.load()},
             {"position", telemetry_.position.load()},

@@ -18,8 +18,9 @@ namespace concordat::relay {
 // A latency histogram with fixed bounds; recording is wait-free.
 class LatencyHistogram {
 public:
-    static constexpr std::array<double, 14> bounds_seconds{
-        0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 300, 3600};
+    static constexpr std::array<double, 20> bounds_seconds{
+        0.001, 0.002, 0.003, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.025,
+        0.05,  0.1,   0.25,  0.5,   1,     5,     30,   300,   3600, 86400};
 
     void record(double seconds) noexcept;
     [[nodiscard]] std::array<std::uint64_t, bounds_seconds.size() + 1> counts() const noexcept;
@@ -54,7 +55,8 @@ struct Telemetry {
     std::atomic<bool> stopping{false};
     std::atomic<std::int64_t> last_acknowledgement_ms{0}; // steady clock
 
-    // From the monitor's look at the tables; -1: not known.
+    // From the monitor, by its last look at counters and tables; -1: not known.
+    std::atomic<double> published_per_second{-1};
     std::atomic<std::int64_t> pending_rows{-1};
     std::atomic<std::int64_t> oldest_pending_ms{-1};
     std::atomic<std::int64_t> parked_now{-1};
