@@ -129,7 +129,9 @@ private:
     // engine_recover.cpp: resets, refused rows.
     void make_producer();
     void watch_producer();
+    void watch_acknowledgements(Clock::duration silent);
     void clear_kafka_trouble();
+    void clear_silence();
     // Without purge, what is on the way is waited for: nothing about it is wrong.
     void begin_reset(const std::string& reason, bool purge = true);
     void continue_reset();
@@ -176,6 +178,7 @@ private:
     std::int64_t sweep_upto_ = 0;
     std::int64_t sweep_candidate_ = 0;
     Clock::time_point next_sweep_{};
+    Clock::time_point sweep_started_{};
 
     std::list<std::unique_ptr<Batch>> batches_;
     std::deque<Batch*> ready_;               // with rows that wait to be sent, in order
@@ -200,6 +203,7 @@ private:
     std::size_t batch_bytes_;
     double wall_clock_seconds_ = 0; // once per turn
     bool kafka_trouble_ = false;
+    bool silence_reported_ = false;
 
     std::vector<std::pair<std::int16_t, std::int64_t>> acknowledged_; // to be deleted
     std::vector<std::pair<std::int16_t, std::int64_t>> deleting_;

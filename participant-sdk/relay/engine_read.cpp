@@ -50,6 +50,8 @@ constexpr const char* sql_sweep =
 constexpr std::int64_t payload_fetch_bytes = 4 << 20;
 
 constexpr std::chrono::milliseconds sweep_confirmation_pause{250};
+// Over a million dead rows a sweep takes long: it may not take more than this share of time.
+constexpr int sweep_share = 20;
 
 constexpr std::int64_t never = std::numeric_limits<std::int64_t>::max();
 
@@ -314,7 +316,7 @@ void Engine::start_sweep() {
     if (buckets.empty()) {
         return;
     }
-    next_sweep_ = now + options_.pipeline.sweep_interval;
+    sweep_started_ = now;
     deleted_during_sweep_.clear();
     // Everything visible below the oldest row in memory should be gone.
     sweep_upto_ = cursor_.position();
@@ -330,6 +332,9 @@ void Engine::start_sweep() {
 }
 
 void Engine::finish_sweep(const Result& result) {
+    const auto took = Clock::now() - sweep_started_;
+    next_sweep_ = sweep_started_ +
+                  std::max<Clock::duration>(options_.pipeline.sweep_interval, sweep_share * took);
     if (result.rows() != 1 || result.is_null(0, 0)) {
         sweep_candidate_ = 0;
         return;

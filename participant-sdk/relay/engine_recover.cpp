@@ -14,6 +14,8 @@ namespace {
 constexpr std::chrono::milliseconds report_patience{10'000};
 constexpr std::chrono::milliseconds first_pause{50};
 constexpr std::chrono::milliseconds longest_pause{5'000};
+// Longer than an election of a partition's leader takes.
+constexpr std::chrono::milliseconds worrying_silence{5'000};
 
 constexpr const char* sql_park =
     "INSERT INTO concordat_outbox_parked (topic, key, row_id, event_id, reason, detail) "
@@ -38,7 +40,9 @@ void Engine::make_producer() {
     kafka.batch_bytes = std::min(kafka.batch_bytes, batch_bytes_);
     auto made = Producer::create(kafka, options_.pipeline.window_rows, wake_descriptor_, *this);
     if (!made) {
+        kafka_trouble_ = true;
         telemetry_.set_trouble("kafka", made.error());
+        topics_->check_cluster();
         log_event(Severity::error, "producer_not_made", {{"message", made.error()}});
         resume_at_ = Clock::now() + longest_pause;
         return;
@@ -60,11 +64,38 @@ void Engine::watch_producer() {
         return;
     }
     if (producer_->outstanding() == 0) {
+        if (known_.empty()) {
+            clear_silence(); // what was waited for is no longer there
+        }
         return;
     }
     const auto silent = Clock::now() - last_progress_;
+    watch_acknowledgements(silent);
     if (silent >= options_.kafka.stall_timeout) {
         begin_reset("no acknowledgement within kafka.stall_timeout");
+    }
+}
+
+// A broker may answer everything but this: a partition without a leader or with too few replicas,
+// a disk that failed. librdkafka tries for ever and says nothing, so the relay does.
+void Engine::watch_acknowledgements(Clock::duration silent) {
+    if (silence_reported_ || silent < std::min(worrying_silence, options_.kafka.stall_timeout)) {
+        return;
+    }
+    silence_reported_ = true;
+    const std::string text =
+        fmt::format("Kafka has acknowledged nothing for {} ms although {} rows were sent: look for "
+                    "partitions without a leader, too few in-sync replicas, a full disk",
+                    std::chrono::duration_cast<std::chrono::milliseconds>(silent).count(),
+                    producer_->outstanding());
+    telemetry_.set_trouble("acknowledgements", text);
+    log_event(Severity::warning, "acknowledgements_missing", {{"message", text}});
+}
+
+void Engine::clear_silence() {
+    if (std::exchange(silence_reported_, false)) {
+        telemetry_.set_trouble("acknowledgements", "");
+        log_event(Severity::info, "acknowledgements_back");
     }
 }
 

@@ -146,6 +146,7 @@ void Engine::on_report(void* tag, rd_kafka_resp_err_t code) {
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
         fruitless_resets_ = 0;
         clear_kafka_trouble();
+        clear_silence();
         telemetry_.rows_published.fetch_add(1, std::memory_order_relaxed);
         telemetry_.age_at_acknowledgement.record(wall_clock_seconds_ -
                                                  static_cast<double>(row.created_at_us) / 1e6);
@@ -180,6 +181,9 @@ void Engine::on_trouble(rd_kafka_resp_err_t code, const std::string& text) {
     kafka_trouble_ = true;
     telemetry_.set_trouble("kafka", text);
     topics_->check_cluster();
+    if (code == RD_KAFKA_RESP_ERR__AUTHENTICATION && !failure_ && phase_ == Phase::running) {
+        failure_ = text; // a new producer reads the password file again
+    }
     log_event(Severity::warning, "kafka_trouble",
               {{"code", rd_kafka_err2name(code)}, {"message", text}});
 }

@@ -12,23 +12,12 @@ namespace {
 
 constexpr std::chrono::milliseconds ask_again_after{500};
 constexpr int answer_timeout_ms = 1000;
+constexpr std::chrono::seconds handle_lifetime{3}; // of one that no broker answers
 
 } // namespace
 
 TopicProber::TopicProber(const Options::Kafka& options, std::function<void()> changed)
-    : changed_(std::move(changed)) {
-    auto conf = make_kafka_configuration(options);
-    if (!conf) {
-        configuration_error_ = conf.error();
-    } else {
-        std::array<char, 512> reason{};
-        handle_.reset(rd_kafka_new(RD_KAFKA_PRODUCER, conf->get(), reason.data(), reason.size()));
-        if (handle_ == nullptr) {
-            configuration_error_ = reason.data();
-        } else {
-            std::ignore = conf->release(); // the handle owns it now
-        }
-    }
+    : options_(options), changed_(std::move(changed)) {
     thread_ = std::thread([this] { run(); });
 }
 
@@ -39,6 +28,23 @@ TopicProber::~TopicProber() {
     }
     wake_.notify_all();
     thread_.join();
+}
+
+void TopicProber::make_handle() {
+    handle_.reset();
+    handle_made_ = std::chrono::steady_clock::now();
+    auto conf = make_kafka_configuration(options_);
+    if (!conf) {
+        configuration_error_ = conf.error();
+        return;
+    }
+    std::array<char, 512> reason{};
+    handle_.reset(rd_kafka_new(RD_KAFKA_PRODUCER, conf->get(), reason.data(), reason.size()));
+    if (handle_ == nullptr) {
+        configuration_error_ = reason.data();
+    } else {
+        std::ignore = conf->release(); // the handle owns it now
+    }
 }
 
 TopicState TopicProber::look_up(const std::string& topic) {
@@ -103,6 +109,10 @@ void TopicProber::check_cluster() {
 }
 
 bool TopicProber::ask_cluster() {
+    // The password file may have been corrected meanwhile; a handle keeps what it was made with.
+    if (std::chrono::steady_clock::now() - handle_made_ > handle_lifetime) {
+        make_handle();
+    }
     if (handle_ == nullptr) {
         return false;
     }
@@ -144,6 +154,7 @@ bool TopicProber::ask_topics(std::unique_lock<std::mutex>& lock) {
 }
 
 void TopicProber::run() {
+    make_handle();
     std::unique_lock lock(mutex_);
     while (!stopping_) {
         asked_for_ = false;

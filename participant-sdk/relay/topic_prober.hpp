@@ -6,8 +6,8 @@
 // when the topic appears in between.
 //
 // Threading: look_up() and distrust() from any thread; an own thread, joined by the destructor,
-// talks to the cluster. Ownership: bounded by `topic_limit`, topics beyond it are `refused`.
-// Errors: a state, with words for the operator.
+// talks to the cluster. Ownership: refers to the options; bounded by `topic_limit`, topics beyond
+// it are `refused`. Errors: a state, with words for the operator.
 #pragma once
 
 #include "participant-sdk/relay/options.hpp"
@@ -15,6 +15,7 @@
 #include <librdkafka/rdkafka.h>
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -60,13 +61,17 @@ private:
         void operator()(rd_kafka_t* handle) const noexcept { rd_kafka_destroy(handle); }
     };
     void run();
+    void make_handle();
     [[nodiscard]] bool ask_topics(std::unique_lock<std::mutex>& lock);
     [[nodiscard]] bool ask_cluster();
     [[nodiscard]] TopicState ask(const std::string& topic);
 
+    const Options::Kafka& options_;
     std::function<void()> changed_;
+    // Of the prober's thread.
     std::unique_ptr<rd_kafka_t, Destroy> handle_;
     std::string configuration_error_;
+    std::chrono::steady_clock::time_point handle_made_;
     std::mutex mutex_;
     std::condition_variable wake_;
     std::unordered_map<std::string, TopicState> topics_;

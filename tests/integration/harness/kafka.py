@@ -103,8 +103,9 @@ class KafkaBroker:
         self.process = None
         self._write_configuration(properties or {}, sasl_users)
         try:
-            self._java("kafka.tools.StorageTool", "format", "--ignore-formatted", "-t",
-                       base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="),
+            # In one word with its option: one id in 64 begins with a dash.
+            cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            self._java("kafka.tools.StorageTool", "format", "--ignore-formatted", f"--cluster-id={cluster}",
                        "-c", str(self.directory / "server.properties"))
             if start:
                 self.start()

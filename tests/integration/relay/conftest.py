@@ -1,6 +1,7 @@
 """Fixtures of the relay tests: one PostgreSQL and one Kafka for all; a database and topics for each test."""
 
 import itertools
+import os
 import re
 import sys
 from pathlib import Path
@@ -13,9 +14,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from kafka import KafkaBroker  # noqa: E402
 from postgres import PostgresCluster  # noqa: E402
-from relay_process import SOURCE, Relay, Worker, probe, records, wait_until  # noqa: E402
+from relay_process import PATIENCE_SECONDS, SOURCE, Relay, Worker, probe, records, wait_until  # noqa: E402
 
 NUMBERS = itertools.count(1)
+MIGRATIONS = Path(os.environ.get("CONCORDAT_MIGRATIONS", SOURCE / "migrations")) / "participant"
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +44,7 @@ class Outbox:
         postgres.create_database(self.database)
         self.url = postgres.url(self.database)
         for name in ("000002_outbox.up.sql", "000003_inbox.up.sql"):
-            self.execute((SOURCE / "migrations" / "participant" / name).read_text(encoding="utf-8"))
+            self.execute((MIGRATIONS / name).read_text(encoding="utf-8"))
 
     def topic(self, name="orders", partitions=4, **configuration):
         """Makes the Kafka topic for the outbox topic and returns the outbox topic."""
@@ -91,7 +93,7 @@ class Outbox:
     def outstanding(self):
         return self.execute("SELECT count(*) FROM concordat_outbox")[0][0]
 
-    def wait_empty(self, what=None, seconds=30):
+    def wait_empty(self, what=None, seconds=PATIENCE_SECONDS):
         wait_until(lambda: self.outstanding() == 0, what or (lambda: f"{self.outstanding()} rows left"), seconds)
 
 

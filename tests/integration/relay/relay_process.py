@@ -11,7 +11,13 @@ from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parents[3]
 PROGRAMS = Path(os.environ.get("CONCORDAT_BUILD_DIR", SOURCE / "build" / "release")) / "bin"
-PATIENCE_SECONDS = 30
+# Shorter for those who expect a failure (techniques.py).
+PATIENCE_SECONDS = int(os.environ.get("CONCORDAT_RELAY_PATIENCE", "30"))
+
+
+def pause(seconds):
+    """For what has no condition to wait for: that nothing happens meanwhile."""
+    time.sleep(seconds)
 
 
 def wait_until(condition, what, seconds=PATIENCE_SECONDS):

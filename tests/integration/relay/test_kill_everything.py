@@ -1,9 +1,11 @@
 """kill -9 of relay, broker and PostgreSQL at random times: nothing lost, invented or out of order.
 
 CONCORDAT_RELAY_EVENTS (default 4000), CONCORDAT_RELAY_KILLS (default 6) and CONCORDAT_RELAY_SEED choose the size:
-CONCORDAT_RELAY_EVENTS=100000 CONCORDAT_RELAY_KILLS=200 is the long campaign.
+CONCORDAT_RELAY_EVENTS=100000 CONCORDAT_RELAY_KILLS=200 is the long campaign (scripts/campaign relay-kills), about
+15 minutes on two cores.
 """
 
+import collections
 import json
 import os
 import random
@@ -16,6 +18,9 @@ EVENTS = int(os.environ.get("CONCORDAT_RELAY_EVENTS", "4000"))
 KILLS = int(os.environ.get("CONCORDAT_RELAY_KILLS", "6"))
 SEED = int(os.environ.get("CONCORDAT_RELAY_SEED", str(int(time.time()))))
 KEYS = 50
+WINDOW_ROWS = 16_000  # pipeline.window_rows
+# A kill, the restart and the pause before it take about three seconds. The writers go on until both are through.
+RATE = max(100, EVENTS // (3 * KILLS))
 LEASES = {"lease__duration": "2s", "lease__margin": "500ms", "lease__heartbeat": "100ms"}
 
 
@@ -42,18 +47,20 @@ def test_nothing_is_lost_invented_or_reordered_when_everything_is_killed(outbox)
     outbox.execute("INSERT INTO relay_key (key) SELECT 'key-' || n FROM generate_series(0, %s) n", (KEYS - 1,))
     outbox.execute("CREATE TABLE effect (consumer text, message_id text, topic text, part int, off bigint, key text, "
                    "value text, at timestamptz DEFAULT clock_timestamp(), n bigserial)")
+    through = outbox.folder / "killing-is-through"
     relays = [outbox.relay(**LEASES) for _ in range(2)]
     worker = outbox.worker(topic)
     writer = subprocess.Popen(
         [PROGRAMS / "outbox_writer", "--url", outbox.url, "--topic", topic, "--events", str(EVENTS), "--keys", str(KEYS),
-         "--rate", str(max(250, EVENTS // (3 * KILLS))), "--seed", str(SEED)],
+         "--rate", str(RATE), "--seed", str(SEED), "--until", through],
         stdout=subprocess.PIPE, text=True)
     victims = (["relay", "broker", "database"] * (KILLS // 3 + 1))[:KILLS]
     chance.shuffle(victims)
+    killed = collections.Counter()
     try:
         for victim in victims:
-            if writer.poll() is not None:
-                break
+            assert writer.poll() is None, "the writers were through before the killing was"
+            killed[victim] += 1
             pause = time.monotonic() + chance.uniform(0.2, 2.0)
             wait_until(lambda until=pause: time.monotonic() > until, "pause")
             if victim == "relay":
@@ -66,6 +73,7 @@ def test_nothing_is_lost_invented_or_reordered_when_everything_is_killed(outbox)
             else:
                 outbox.postgres.kill()
                 outbox.postgres.start()
+        through.touch()
         output, _ = writer.communicate(timeout=300 + EVENTS / 50)
         counts = json.loads(output)
         assert outbox.postgres.prepared_transactions(outbox.database) == []
@@ -73,7 +81,7 @@ def test_nothing_is_lost_invented_or_reordered_when_everything_is_killed(outbox)
         ledger = {str(event): (key, seq) for event, key, seq in
                   outbox.execute("SELECT event_id, key, seq FROM relay_ledger")}
         wait_until(lambda: outbox.execute("SELECT count(*) FROM effect")[0][0] >= len(ledger), worker.log, 60)
-        worker.terminate()
+        consumed = worker.terminate()
     finally:
         writer.kill()
         worker.kill()
@@ -82,8 +90,10 @@ def test_nothing_is_lost_invented_or_reordered_when_everything_is_killed(outbox)
     delivered, repeats = first_deliveries(outbox.records(topic))
     lost = set(ledger) - set(delivered)
     ghosts = set(delivered) - set(ledger)
-    print(f"{counts}: {len(ledger)} committed, {len(lost)} lost, {len(ghosts)} ghosts, {repeats} repeats")
+    print(f"killed {dict(killed)}; writers {counts}; inbox {consumed}; "
+          f"{len(ledger)} committed, {len(lost)} lost, {len(ghosts)} ghosts, {repeats} repeats")
     assert (lost, ghosts) == (set(), set())
+    assert repeats <= killed.total() * WINDOW_ROWS
     assert len(ledger) >= EVENTS and counts["aborted"] > 0 and counts["prepared"] > 0
     by_key = {}
     for key, seq in delivered.values():

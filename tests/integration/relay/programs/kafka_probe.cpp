@@ -142,6 +142,7 @@ private:
 };
 
 nlohmann::json describe(const rd_kafka_message_t& message) {
+    std::string hex;
     nlohmann::json out{{"topic", rd_kafka_topic_name(message.rkt)},
                        {"partition", message.partition},
                        {"offset", message.offset},
@@ -154,9 +155,14 @@ nlohmann::json describe(const rd_kafka_message_t& message) {
     }
     out["value"] = nullptr;
     if (message.payload != nullptr) {
-        out["value"] = std::string(static_cast<const char*>(message.payload),
-                                   std::min<std::size_t>(message.len, 400));
+        const std::string_view shown(static_cast<const char*>(message.payload),
+                                     std::min<std::size_t>(message.len, 400));
+        out["value"] = shown;
+        for (const char c : shown.substr(0, 64)) {
+            hex += fmt::format("{:02x}", static_cast<unsigned char>(c));
+        }
     }
+    out["hex"] = hex; // of the first bytes: "value" shows only what is UTF-8
     out["headers"] = nlohmann::json::array();
     rd_kafka_headers_t* headers = nullptr;
     if (rd_kafka_message_headers(&message, &headers) == RD_KAFKA_RESP_ERR_NO_ERROR) {
@@ -242,6 +248,7 @@ void dump(const std::string& bootstrap, const std::vector<std::string>& topics) 
 
 // Prints the bootstrap address, then obeys lines on standard input, each answered with "ok":
 //   produce-error CODE COUNT   the next produce requests fail with that broker error code
+//   produce-well               no more of them
 //   topic-error NAME CODE      metadata of the topic carry that error; 0 ends it
 //   latency MS                 every answer takes that long
 //   down | up                  the broker's connections
@@ -267,6 +274,9 @@ void run_mock(int partitions, const std::vector<std::string>& topics) {
                                                           static_cast<rd_kafka_resp_err_t>(code));
             rd_kafka_mock_push_request_errors_array(cluster.get(), produce_request, errors.size(),
                                                     errors.data());
+        } else if (verb == "produce-well") {
+            constexpr std::int16_t produce_request = 0;
+            rd_kafka_mock_clear_request_errors(cluster.get(), produce_request);
         } else if (verb == "topic-error") {
             std::string topic;
             int code = 0;

@@ -1,12 +1,14 @@
 // Writes events through the SDK as a service would, and keeps books of what was committed.
 //
 //   outbox_writer --url URL --events N [--keys K] [--writers W] [--rate R] [--prepare PERCENT]
-//                 [--abort PERCENT] [--topic T] [--payload BYTES] [--seed S]
+//                 [--abort PERCENT] [--topic T] [--payload BYTES] [--seed S] [--until FILE]
+//                 [--wake]
 //
 // Every event is one transaction: the key's counter is raised under its row lock, the event is
 // published, and a ledger row is written. Some transactions are prepared first and decided a moment
 // later, some are rolled back (prepared or not). A writer that loses its connection comes back,
-// commits what it had left prepared, and goes on until N events are committed.
+// commits what it had left prepared, and goes on until N events are committed and FILE, if given,
+// exists.
 // Tables (made by the test): relay_key (key, seq), relay_ledger (event_id, key, seq).
 // Prints one JSON object with counts.
 
@@ -18,6 +20,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <filesystem>
 #include <random>
 #include <thread>
 #include <vector>
@@ -35,6 +38,8 @@ struct Plan {
     int abort_percent = 10;
     std::size_t payload_bytes = 0;
     unsigned seed = 1;
+    std::string until;
+    bool wake = false;
 };
 
 struct Counters {
@@ -54,12 +59,15 @@ public:
 
     void run() {
         const auto started = std::chrono::steady_clock::now();
-        for (std::int64_t turn = 0; counters_.committed < plan_.events; ++turn) {
+        for (std::int64_t turn = 0; wants_more(); ++turn) {
             try {
                 if (connection_ == nullptr) {
                     connect();
                 }
                 write_one();
+                if (plan_.wake) {
+                    concordat::outbox::wake(*connection_);
+                }
             } catch (const std::exception&) {
                 connection_.reset();
                 ++counters_.reconnects;
@@ -77,6 +85,11 @@ public:
     }
 
 private:
+    [[nodiscard]] bool wants_more() const {
+        return counters_.committed < plan_.events ||
+               (!plan_.until.empty() && !std::filesystem::exists(plan_.until));
+    }
+
     int dice(int sides) { return std::uniform_int_distribution<int>(0, sides - 1)(random_); }
 
     void connect() {
@@ -157,6 +170,8 @@ int main(int argc, char** argv) {
     app.add_option("--abort", plan.abort_percent);
     app.add_option("--payload", plan.payload_bytes);
     app.add_option("--seed", plan.seed);
+    app.add_option("--until", plan.until);
+    app.add_flag("--wake", plan.wake);
     CLI11_PARSE(app, argc, argv);
 
     Counters counters;

@@ -1,0 +1,225 @@
+"""Promises that break only when two things go wrong at once (O4, O5, O7, O9, O11, O13)."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from conftest import assert_in_order, values_by_key
+from relay_process import PROGRAMS, header, pause, wait_until
+
+LONG_LEASES = {"lease__duration": "30s", "lease__margin": "1s"}
+
+
+def backends(outbox):
+    """Process ids of the relay's connections to the database of this test."""
+    return [pid for (pid,) in outbox.execute(
+        "SELECT pid FROM pg_stat_activity WHERE application_name = 'concordat-relay' AND datname = current_database()")]
+
+
+def write_events(outbox, topic, *arguments):
+    """Events through the SDK, as outbox_writer writes them."""
+    outbox.execute("CREATE TABLE IF NOT EXISTS relay_key (key text PRIMARY KEY, seq bigint NOT NULL DEFAULT 0)")
+    outbox.execute("CREATE TABLE IF NOT EXISTS relay_ledger (event_id uuid PRIMARY KEY, key text, seq bigint)")
+    outbox.execute("INSERT INTO relay_key (key) SELECT 'key-' || n FROM generate_series(0, 9) n ON CONFLICT DO NOTHING")
+    subprocess.run([PROGRAMS / "outbox_writer", "--url", outbox.url, "--topic", topic, "--keys", "10", *arguments],
+                   check=True, stdout=subprocess.DEVNULL, timeout=60)
+
+
+def test_rows_behind_a_refused_one_wait_although_the_relay_is_busy(outbox):
+    """O4: the relay hangs in a connection to its database while the broker refuses a row in the middle of a key.
+
+    Nobody reads the refusal then: only a producer that skips nothing keeps the rows behind it back.
+    """
+    topic = outbox.topic(partitions=1, max_message_bytes=20_000)
+    with outbox.relay(kafka__batch_bytes="16384", database__timeout="5s", **LONG_LEASES) as relay:
+        outbox.publish(topic, "key", "0")
+        outbox.wait_empty()
+        outbox.kafka.pause()
+        for number in range(1, 11):
+            outbox.publish(topic, "key", str(number).ljust(30_000 if number == 3 else 10_000, "."))
+        wait_until(lambda: relay.metric("rows_at_kafka") == 10, relay.log)
+        pids = backends(outbox)
+        server = outbox.postgres.pid()
+        os.kill(server, signal.SIGSTOP)  # new connections get no answer
+        try:
+            for pid in pids:
+                os.kill(pid, signal.SIGTERM)
+            wait_until(lambda: relay.event("database_error"), relay.log)
+            pause(0.7)  # until it tries to connect again, which takes its 5 s
+        finally:
+            outbox.kafka.resume()
+        try:
+            pause(2)
+        finally:
+            os.kill(server, signal.SIGCONT)
+        wait_until(lambda: outbox.execute("SELECT reason FROM concordat_outbox_parked") == [("MSG_SIZE_TOO_LARGE",)],
+                   relay.log)
+        assert outbox.outstanding() == 8
+    assert [record["value"].rstrip(".") for record in outbox.records(topic)] == ["0", "1", "2"]
+
+
+def test_silence_shorter_than_the_stall_time_costs_nothing(outbox):
+    """O5: a pause of the broker is waited out with the records in place: no time-out drops them, nothing is repeated."""
+    topic = outbox.topic()
+    with outbox.relay() as relay:
+        outbox.publish_many(topic, 100)
+        outbox.wait_empty()
+        outbox.kafka.pause()
+        try:
+            outbox.publish_many(topic, 400, start=100)
+            wait_until(lambda: relay.metric("rows_at_kafka") == 400, relay.log)
+            pause(3)
+        finally:
+            outbox.kafka.resume()
+        outbox.wait_empty()
+        assert relay.metric("producer_resets_total") == 0
+    assert_in_order(outbox.records(topic), 500)
+
+
+def test_requests_that_are_sent_again_are_written_once(outbox):
+    """O11: requests time out while the broker hangs and are sent again; the broker knows them by their numbers."""
+    topic = outbox.topic(partitions=1)
+    with outbox.relay(**{"kafka__properties.socket.timeout.ms": "1000"}) as relay:
+        outbox.publish_many(topic, 10)
+        outbox.wait_empty()
+        outbox.kafka.pause()
+        try:
+            outbox.publish_many(topic, 400, start=10)
+            wait_until(lambda: relay.metric("rows_at_kafka") == 400, relay.log)
+            wait_until(lambda: "timed out" in relay.log(), relay.log)
+            pause(1)
+        finally:
+            outbox.kafka.resume()
+        outbox.wait_empty()
+        assert relay.metric("producer_resets_total") == 0
+    assert_in_order(outbox.records(topic), 410)
+
+
+def test_rows_are_deleted_only_after_their_acknowledgement(outbox):
+    """O7: what Kafka has not acknowledged is in the table, so that relay and broker may both die at once."""
+    topic = outbox.topic()
+    with outbox.relay() as relay:
+        outbox.publish_many(topic, 10)
+        outbox.wait_empty()
+        outbox.kafka.pause()
+        outbox.publish_many(topic, 200, start=10)
+        wait_until(lambda: relay.metric("rows_at_kafka") == 200, relay.log)
+        pause(0.2)  # many times the pause before a DELETE
+        assert outbox.outstanding() == 200
+        relay.kill()
+    outbox.kafka.kill()
+    outbox.kafka.start()
+    with outbox.relay(lease__duration="1s", lease__margin="200ms", lease__heartbeat="50ms"):
+        outbox.wait_empty()
+    found = outbox.records(topic)
+    first = {header(record, "id"): record for record in reversed(found)}
+    assert_in_order(first.values(), 210)
+
+
+def test_publishing_wakes_nobody_inside_the_transaction(outbox):
+    """O9: NOTIFY in the writer's transaction makes commits queue for one lock; neither SDK nor table issues one."""
+    topic = outbox.topic()
+    with outbox.connect() as listener:
+        listener.execute("LISTEN concordat_outbox")
+        write_events(outbox, topic, "--events", "30")
+        outbox.publish_many(topic, 10)
+        assert list(listener.notifies(timeout=0.5)) == []
+        write_events(outbox, topic, "--events", "1", "--wake", "--abort", "0")
+        assert list(listener.notifies(timeout=5, stop_after=1))
+
+
+def test_wake_up_after_commit_reaches_a_sleeping_relay(outbox):
+    """O9: concordat::outbox::wake() saves the rest of the pause between two polls."""
+    topic = outbox.topic()
+    with outbox.relay(pipeline__poll_max="60s", pipeline__poll_min="60s") as relay:
+        relay.wait_ready()
+        wait_until(lambda: relay.metric("polls_total") >= 1, relay.log)
+        started = time.monotonic()
+        write_events(outbox, topic, "--events", "1", "--wake", "--abort", "0", "--writers", "1")
+        outbox.wait_empty()
+        assert time.monotonic() - started < 30
+
+
+def test_window_bounds_what_is_in_memory_and_at_kafka(outbox):
+    """O13: a broker that takes nothing stops the reading, long before librdkafka's own queue is full."""
+    topic = outbox.topic()
+    outbox.publish_many(topic, 5000)
+    with outbox.relay(pipeline__batch_rows=300, pipeline__window_rows=500) as relay:
+        wait_until(lambda: relay.metric("published_total") > 0, relay.log)
+        outbox.kafka.pause()
+        try:
+            outbox.publish_many(topic, 5000, start=5000)
+            wait_until(lambda: relay.metric("rows_at_kafka") == 500, relay.log)
+            pause(0.5)
+            seen = relay.metrics()
+        finally:
+            outbox.kafka.resume()
+        assert seen["concordat_outbox_rows_at_kafka"] == 500
+        assert 500 <= seen["concordat_outbox_rows_in_memory"] < 500 + 300
+        outbox.wait_empty()
+    assert_in_order(outbox.records(topic), 10_000)
+
+
+def test_relay_that_cannot_renew_its_leases_falls_silent_before_they_end(outbox):
+    """O3: nobody may take the buckets yet, but the relay cannot know: it must not publish on hope."""
+    topic = outbox.topic()
+    with outbox.relay(lease__duration="2s", lease__margin="500ms", lease__heartbeat="100ms") as relay:
+        outbox.publish_many(topic, 100)
+        outbox.wait_empty()
+        with outbox.connect(autocommit=False) as lock:
+            lock.execute("SELECT FROM concordat_outbox_lease FOR UPDATE")
+            wait_until(lambda: relay.metric("buckets_owned") == 0, relay.log)
+            assert outbox.execute("SELECT count(*) FROM concordat_outbox_lease WHERE expires_at > clock_timestamp()"
+                                  )[0][0] > 0, "it stopped too late"
+            outbox.publish_many(topic, 100, start=100)
+            pause(1)
+            assert relay.metric("published_total") == 100
+            lock.rollback()
+        outbox.wait_empty()
+    assert_in_order(outbox.records(topic), 200)
+
+
+@pytest.mark.parametrize("dead", [20_000, 200_000])
+def test_a_poll_touches_the_same_few_pages_however_many_dead_rows_there_are(outbox, dead):
+    """O10: counted in pages, not in time: a pinned snapshot keeps the dead rows, the floor keeps the poll off them."""
+    topic = outbox.topic()
+    with outbox.connect(autocommit=False) as pin:
+        pin.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        pin.execute("SELECT pg_current_xact_id()")
+        with outbox.relay(pipeline__sweep_interval="1h") as relay:
+            outbox.publish_many(topic, dead)
+            wait_until(lambda: relay.metric("deleted_total") == dead, relay.log)
+            [reader] = [pid for pid in backends(outbox) if outbox.execute(
+                "SELECT query LIKE '%%-1::smallint AS bucket%%' FROM pg_stat_activity WHERE pid = %s", (pid,))[0][0]]
+            assert reader
+            index = "concordat_outbox_pkey"
+            pages = []
+            # The monitor counts rows every few seconds, on a connection of its own: the least of some spans is the poll's.
+            for _ in range(4):
+                before, polls = read_pages(outbox, index), relay.metric("polls_total")
+                wait_until(lambda least=polls + 40: relay.metric("polls_total") >= least, relay.log)
+                pages.append((read_pages(outbox, index) - before) / (relay.metric("polls_total") - polls))
+    assert min(pages) < 400, f"pages per poll: {pages}"
+
+
+def read_pages(outbox, index):
+    """Pages of the index that were looked at so far, once the statistics have stopped moving for idle backends."""
+    outbox.execute("SELECT pg_stat_force_next_flush()")
+    return outbox.execute("SELECT idx_blks_read + idx_blks_hit FROM pg_statio_user_indexes WHERE indexrelname = %s",
+                          (index,))[0][0]
+
+
+def test_key_order_survives_a_refusal_and_its_replay(outbox):
+    """O4, O14: after the cause is cured, the refused row and those behind it follow in order, each once."""
+    topic = outbox.topic(partitions=1, max_message_bytes=3000)
+    with outbox.relay(kafka__linger="20ms") as relay:
+        for number in range(20):
+            outbox.publish(topic, "key", str(number).ljust(5000 if number == 7 else 3, "."))
+        wait_until(lambda: relay.metric("parked_total") == 1, relay.log)
+        outbox.execute("SELECT concordat_outbox_skip_parked(%s, 'key')", (topic,))
+        outbox.wait_empty()
+    values = [value.rstrip(".") for value in values_by_key(outbox.records(topic))["key"]]
+    assert list(dict.fromkeys(values)) == [str(number) for number in range(20) if number != 7]
