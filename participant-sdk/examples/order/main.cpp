@@ -1,11 +1,15 @@
 // order-service: takes orders. Its share of a transaction creates the order and takes the payment
 // from the customer's balance; the inventory service takes the goods. Both happen, or neither.
+// With them goes the event "order.placed", through the outbox: concordat-relay publishes it if and
+// only if the transaction commits. The shipping service beside this one consumes it.
 //
 //   POST /orders {"customer", "sku", "quantity", "amount", "protocol"?: "2pc"|"3pc"}
 //   GET  /orders/{id}
 //   GET  /balances/{customer}      PUT /balances/{customer} {"balance"}
 
 #include "participant-sdk/examples/common/example_service.hpp"
+
+#include <concordat/outbox.hpp>
 
 using concordat::HttpRequest;
 using concordat::HttpResponse;
@@ -26,6 +30,24 @@ CREATE TABLE IF NOT EXISTS customer_order (
     amount   bigint NOT NULL CHECK (amount >= 0)
 ))";
 
+// Published with the transaction, which ends with PREPARE TRANSACTION: the row of the outbox is
+// invisible until COMMIT PREPARED and gone after ROLLBACK PREPARED. The key keeps a customer's
+// orders in order: whoever is here holds the lock of the customer's balance.
+concordat::VoteCast announce(concordat::PostgresBranch& branch, const Json& order) {
+    const Json event = {{"order", branch.key().xid.value()},
+                        {"customer", order.at("customer")},
+                        {"sku", order.at("sku")},
+                        {"quantity", order.at("quantity")},
+                        {"amount", order.at("amount")}};
+    concordat::outbox::Message message;
+    message.topic = "order";
+    message.type = "order.placed";
+    message.key = order.at("customer").get<std::string>();
+    message.payload = event.dump();
+    const auto published = concordat::outbox::publish(branch.transaction(), message);
+    return published ? concordat::vote_yes() : concordat::vote_no(published.error().detail);
+}
+
 // The order service's branch. What it throws, or a no, leaves nothing behind.
 concordat::VoteCast place_order(concordat::PostgresBranch& branch) {
     const Json order = Json::parse(branch.payload());
@@ -42,7 +64,7 @@ concordat::VoteCast place_order(concordat::PostgresBranch& branch) {
         "VALUES ($1, $2, $3, $4, $5)",
         branch.key().xid.value(), customer, order.at("sku").get<std::string>(),
         order.at("quantity").get<std::int64_t>(), amount);
-    return concordat::vote_yes();
+    return announce(branch, order);
 }
 
 class OrderApi {

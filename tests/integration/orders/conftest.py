@@ -8,6 +8,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "harness"))
 
+from events import Events  # noqa: E402
+from kafka import KafkaBroker  # noqa: E402
 from postgres import PostgresCluster  # noqa: E402
 from shop import Order, Shop  # noqa: E402
 from stack import Cluster  # noqa: E402
@@ -48,6 +50,31 @@ def shop(running_shop):
     running_shop.restart_the_dead()
     running_shop.wait_until_settled()
     assert running_shop.imbalances() == []
+
+
+@pytest.fixture(scope="module")
+def running_events(running_shop, tmp_path_factory):
+    """Kafka, relay and shipping beside the shop."""
+    # A consumer that was killed holds its partitions for the session time-out: allow a short one.
+    with KafkaBroker(properties={"group.min.session.timeout.ms": "500"}) as broker:
+        events = Events(running_shop, broker.bootstrap, tmp_path_factory.mktemp("events"))
+        try:
+            events.create_topic("outbox.event.fence")
+            events.start()
+            yield events
+        finally:
+            events.close()
+
+
+@pytest.fixture
+def events(running_events):
+    """The events' programs, running: one relay, and at least one shipping service."""
+    if not running_events.relay.is_running():
+        running_events.relay.start()
+    if not any(shipper.is_running() for shipper in running_events.shippers):
+        running_events.shippers[0].start()
+    running_events.wait_until_ready()
+    return running_events
 
 
 _numbers = itertools.count(1)
