@@ -43,6 +43,8 @@ struct Alarm {
 };
 [[nodiscard]] std::string_view name_of(Alarm::Kind kind) noexcept;
 
+/// `grace` + `interval` is the termination time-out: after it every branch whose coordinators and
+/// peers are silent has been taken up. It starts inquiries and ballots, and never decides anything.
 struct RecoveryOptions {
     std::chrono::milliseconds interval{1000}; ///< longest pause between two looks; half at least
     /// A branch younger than this is left to its coordinator; age alone never decides anything.
@@ -50,7 +52,7 @@ struct RecoveryOptions {
     /// Of one inquiry or one call to a peer.
     std::chrono::milliseconds call_timeout{1000};
     std::chrono::milliseconds alarm_age{60000};
-    std::size_t batch = 256; ///< branches per look
+    std::size_t batch = 256; ///< branches per look; looks follow at once while there are more
     /// Where to inquire when the PREPARE named no coordinators.
     std::vector<std::string> coordinators;
     /// Sent with inquiries as `Authorization: Bearer`; empty = none.
@@ -113,7 +115,8 @@ public:
 
     /// Starts the thread that ends branches in doubt. Idempotent.
     void start_recovery();
-    /// One look now, on the calling thread; returns how many branches it ended.
+    /// One look now, at the next `batch` of branches, on the calling thread; returns how many it
+    /// ended.
     std::size_t recover_now();
     /// Ends recovery, runs what is queued to its end and joins the workers. Idempotent.
     void stop();

@@ -305,6 +305,13 @@ private:
                    : finishers_;
     }
 
+    /// True when the next look should follow at once.
+    bool look_on() {
+        const std::lock_guard lock(looking_);
+        (void)recovery_.look();
+        return recovery_.has_more();
+    }
+
     void recover(const std::stop_token& stop) {
         // Forgetting is cheap and never urgent.
         static constexpr std::uint64_t looks_between_forgetting = 60;
@@ -313,7 +320,7 @@ private:
         const std::int64_t longest = std::max<std::int64_t>(1, options_.recovery.interval.count());
         std::uniform_int_distribution<std::int64_t> pause_ms(longest - longest / 2, longest);
         for (std::uint64_t look = 1; !stop.stop_requested(); ++look) {
-            const bool there_is_more = recover_now() >= options_.recovery.batch;
+            const bool there_is_more = look_on();
             if (look % looks_between_forgetting == 0) {
                 (void)resource_->forget_finished();
             }

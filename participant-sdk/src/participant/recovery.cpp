@@ -1,5 +1,6 @@
 #include "participant-sdk/src/participant/recovery.hpp"
 
+#include "participant-sdk/src/failpoint/failpoint.hpp"
 #include "participant-sdk/src/participant/acceptor.hpp"
 #include "participant-sdk/src/participant/terminator.hpp"
 #include "participant-sdk/src/wire/json_text.hpp"
@@ -52,30 +53,25 @@ Recovery::Recovery(Resource& resource, Delivery& delivery, Outbound& outbound, C
 }
 
 std::size_t Recovery::look() {
-    auto listed = resource_.in_doubt(options_.grace, options_.batch);
+    const std::size_t limit = skip_ + options_.batch;
+    auto listed = resource_.in_doubt(options_.grace, limit);
     if (!listed) {
+        skip_ = 0;
+        has_more_ = false;
         if (std::exchange(store_was_reachable_, false)) {
             alarm_({.kind = Alarm::Kind::store_problem, .detail = listed.error().reason});
         }
         return 0;
     }
     store_was_reachable_ = true;
-    std::vector<Case> cases;
-    std::chrono::milliseconds oldest{0};
-    for (InDoubtBranch& branch : *listed) {
-        Case one{.branch = std::move(branch), .coordinators = options_.coordinators};
-        oldest = std::max(oldest, one.branch.age);
-        if (one.branch.context && !one.branch.context->coordinators.empty()) {
-            one.coordinators = one.branch.context->coordinators;
-        }
-        cases.push_back(std::move(one));
-    }
-    counters_.in_doubt = cases.size();
-    counters_.oldest_in_doubt_ms = oldest.count();
+    has_more_ = listed->size() >= limit;
+    counters_.in_doubt = listed->size();
+    counters_.oldest_in_doubt_ms = listed->empty() ? 0 : listed->front().age.count();
+    std::vector<Case> cases = cases_of(std::move(*listed));
     inquire(cases);
-    std::size_t ended = 0;
     ask_peers(cases);
     run_ballots(cases);
+    std::size_t ended = 0;
     for (const Case& one : cases) {
         if (one.ended) {
             ++ended;
@@ -86,7 +82,22 @@ std::size_t Recovery::look() {
         }
     }
     counters_.in_doubt -= ended;
+    skip_ = has_more_ ? skip_ + cases.size() - ended : 0;
     return ended;
+}
+
+std::vector<Recovery::Case> Recovery::cases_of(std::vector<InDoubtBranch>&& listed) const {
+    std::vector<Case> cases;
+    for (std::size_t index = std::min(skip_, listed.size()); index < listed.size(); ++index) {
+        Case one{.branch = std::move(listed[index]),
+                 .coordinators = options_.coordinators,
+                 .reached = {}};
+        if (one.branch.context && !one.branch.context->coordinators.empty()) {
+            one.coordinators = one.branch.context->coordinators;
+        }
+        cases.push_back(std::move(one));
+    }
+    return cases;
 }
 
 // One coordinator after the other, all branches at once: a coordinator that does not answer costs
@@ -169,9 +180,11 @@ void Recovery::read_inquiry(Case& one, const OutboundReply& reply) {
 }
 
 bool Recovery::finish(Case& one, Outcome outcome, std::atomic<std::uint64_t>& counter) {
+    CONCORDAT_FAILPOINT("recovery.finish.before");
     if (const auto done = delivery_.finish(one.branch.key, outcome); !done) {
         return false;
     }
+    CONCORDAT_FAILPOINT("recovery.finish.after");
     ++counter;
     one.ended = true;
     return true;
@@ -230,7 +243,7 @@ void Recovery::run_ballots(std::vector<Case>& cases) {
     for (Case& one : cases) {
         // Without a quorum rule in the PREPARE only the coordinator may decide.
         if (is_orphan(one, Protocol::three_phase) && one.branch.context->quorum > 0 &&
-            one.branch.key.branch < Terminator::coordinator_group) {
+            one.branch.key.branch < Terminator::coordinator_group && is_its_turn(one)) {
             if (auto terminator = promise_to_itself(one)) {
                 attempts.push_back({&one, std::move(*terminator)});
             }
@@ -248,9 +261,30 @@ void Recovery::run_ballots(std::vector<Case>& cases) {
         if (terminator.phase() == Terminator::Phase::decided &&
             finish(*attempt.one, terminator.value(), counters_.recovered_by_ballot)) {
             tell_peers(*attempt.one, terminator.value(), news);
+            CONCORDAT_FAILPOINT("proposer.tell.before");
         }
     }
     (void)outbound_.exchange(news, options_.call_timeout);
+    CONCORDAT_FAILPOINT("proposer.*.after", failpoint::Kinds(news.empty() ? 0 : 1, "tell"));
+}
+
+// Participants that lost their coordinators together would outbid each other's ballots. So one of
+// them, another one for every transaction, begins; the others follow an interval apart, in case it
+// is dead. Only a matter of speed: nothing depends on who proposes.
+bool Recovery::is_its_turn(const Case& one) const {
+    static constexpr std::size_t most_steps = 3;
+    std::uint32_t hash = 2'166'136'261U; // FNV-1a: the same wherever it is computed
+    for (const char byte : one.branch.key.xid.value()) {
+        hash = (hash ^ static_cast<unsigned char>(byte)) * 16'777'619U;
+    }
+    const std::vector<Peer>& peers = one.branch.context->peers;
+    const auto own = static_cast<std::size_t>(
+        std::count_if(peers.begin(), peers.end(),
+                      [&one](const Peer& peer) { return peer.branch < one.branch.key.branch; }));
+    const std::size_t count = std::max<std::size_t>(1, peers.size());
+    const std::size_t place = (own + count - hash % count) % count;
+    return one.branch.age >=
+           options_.grace + options_.interval * static_cast<int>(std::min(place, most_steps));
 }
 
 // The own acceptor promises first, in the store. It does so once per ballot, so two replicas of
@@ -260,6 +294,7 @@ std::optional<Terminator> Recovery::promise_to_itself(const Case& one) {
     const BranchKey& key = one.branch.key;
     std::optional<Terminator> terminator;
     wire::BallotAnswer own;
+    CONCORDAT_FAILPOINT("proposer.own_promise.before");
     const auto promised = resource_.change_acceptor(key, [&](const AcceptorState& state) {
         if (state.promised.round == Terminator::last_round) {
             return state; // nothing is above it: a peer that misbehaves has used all rounds up
@@ -272,6 +307,7 @@ std::optional<Terminator> Recovery::promise_to_itself(const Case& one) {
     if (!promised || !terminator) {
         return std::nullopt;
     }
+    CONCORDAT_FAILPOINT("proposer.own_promise.after");
     terminator->on_promise(key.branch, own);
     return terminator;
 }
@@ -283,11 +319,13 @@ void Recovery::accept_itself(Attempt& attempt) {
     }
     const BranchKey& key = attempt.one->branch.key;
     wire::BallotAnswer own;
+    CONCORDAT_FAILPOINT("proposer.own_accept.before");
     const auto accepted = resource_.change_acceptor(key, [&](const AcceptorState& state) {
         AcceptorStep step = accept(state, terminator.ballot(), terminator.value());
         own = std::move(step.answer);
         return step.state;
     });
+    CONCORDAT_FAILPOINT("proposer.own_accept.after");
     if (accepted) {
         terminator.on_accept(key.branch, own);
     }
@@ -366,6 +404,7 @@ void Recovery::hear_acceptors(const Questions& questions) {
         questions.phase == Terminator::Phase::promising
             ? attempt->terminator.on_promise(acceptor, *answer)
             : attempt->terminator.on_accept(acceptor, *answer);
+        CONCORDAT_FAILPOINT("proposer.*.heard", ballot_step(questions.phase).substr(9));
     }
 }
 

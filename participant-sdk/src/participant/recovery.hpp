@@ -34,8 +34,11 @@ public:
     Recovery(Resource& resource, Delivery& delivery, Outbound& outbound, Counters& counters,
              RecoveryOptions options, Delivery::AlarmSink alarm);
 
-    /// Returns how many branches it ended.
+    /// Looks at the next `batch` of the branches and returns how many it ended. Looks go round:
+    /// branches that cannot be ended yet, however many, keep none of the younger ones waiting.
     std::size_t look();
+    /// After a look: the round is not over, there are younger branches.
+    [[nodiscard]] bool has_more() const noexcept { return has_more_; }
 
 private:
     struct Case {
@@ -57,10 +60,12 @@ private:
         std::vector<std::pair<Attempt*, std::uint16_t>> asked;
     };
 
+    [[nodiscard]] std::vector<Case> cases_of(std::vector<InDoubtBranch>&& listed) const;
     void inquire(std::vector<Case>& cases);
     void read_inquiry(Case& one, const OutboundReply& reply);
     void ask_peers(std::vector<Case>& cases);
     void run_ballots(std::vector<Case>& cases);
+    [[nodiscard]] bool is_its_turn(const Case& one) const;
     [[nodiscard]] std::optional<Terminator> promise_to_itself(const Case& one);
     void accept_itself(Attempt& attempt);
     void ask_acceptors(std::vector<Attempt>& attempts, Terminator::Phase phase);
@@ -80,6 +85,8 @@ private:
     Delivery::AlarmSink alarm_;
     std::vector<std::pair<std::string, std::string>> authorization_; ///< header for coordinators
     std::string preferred_coordinator_;                              ///< the last one that answered
+    std::size_t skip_ = 0; ///< oldest branches that this round has left as they are
+    bool has_more_ = false;
     bool store_was_reachable_ = true;
 };
 

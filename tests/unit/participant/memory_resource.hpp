@@ -83,7 +83,7 @@ public:
     std::mutex mutex;
     std::map<BranchKey, Branch> branches;
     std::optional<NotDone> fail_next;
-    std::chrono::milliseconds age{1000};
+    std::chrono::milliseconds age{30'000};
 
 private:
     std::expected<void, NotDone> end(const BranchKey& key, BranchState wanted) {

@@ -310,6 +310,55 @@ TEST_F(RecoveryTest, starts_no_ballot_without_a_quorum_rule) {
     EXPECT_EQ(counters.ballots_started, 0U);
 }
 
+// Purpose: branches that nobody can end yet must not keep younger ones from being looked at.
+TEST_F(RecoveryTest, goes_round_all_branches_however_many_are_stuck) {
+    for (const char* xid : {"a", "b", "c", "d", "e"}) {
+        (void)stores[0]->prepare({key_of(xid, 0), 1, "{}", context(Protocol::two_phase)});
+    }
+    network.participants.clear();
+    network.coordinators["http://c9"] = {200, R"({"xid":"z","outcome":"committed"})"};
+    BranchContext known = context(Protocol::two_phase);
+    known.coordinators = {"http://c9"};
+    (void)stores[0]->prepare({key_of("z", 0), 1, "{}", known});
+    RecoveryOptions options;
+    options.batch = 2;
+    Recovery recovery(*stores[0], delivery, network, counters, options,
+                      [this](const Alarm& alarm) { alarms.push_back(alarm); });
+    EXPECT_EQ(recovery.look(), 0U);
+    EXPECT_TRUE(recovery.has_more());
+    EXPECT_EQ(recovery.look(), 0U);
+    EXPECT_EQ(recovery.look(), 1U);
+    EXPECT_EQ(stores[0]->state_of(key_of("z", 0)), BranchState::committed);
+    while (recovery.has_more()) {
+        EXPECT_EQ(recovery.look(), 0U);
+    }
+    network.coordinators[coordinator] = {200, R"({"xid":"a","outcome":"aborted"})"};
+    EXPECT_EQ(recovery.look(), 2U) << "the next round begins with the oldest again";
+}
+
+// Purpose: of participants that lost their coordinators at the same moment one begins, so that they
+// do not outbid each other; when it is dead, another one follows.
+TEST_F(RecoveryTest, lets_one_participant_begin_and_the_others_follow) {
+    const RecoveryOptions options;
+    std::vector<std::chrono::milliseconds> begun;
+    for (std::uint16_t branch = 0; branch < 3; ++branch) {
+        const auto store = std::make_shared<MemoryResource>();
+        (void)store->prepare({key_of("x", branch), 1, "{}", context(Protocol::three_phase)});
+        Delivery own(*store, counters, [](const Alarm&) {});
+        Network nobody;
+        Recovery recovery(*store, own, nobody, counters, options, [](const Alarm&) {});
+        for (store->age = options.grace; counters.ballots_started == begun.size();
+             store->age += options.interval) {
+            ASSERT_LT(store->age, options.grace + 4 * options.interval);
+            (void)recovery.look();
+        }
+        begun.push_back(store->age - options.interval - options.grace);
+    }
+    std::sort(begun.begin(), begun.end());
+    EXPECT_EQ(begun,
+              (std::vector<std::chrono::milliseconds>{{}, options.interval, 2 * options.interval}));
+}
+
 // Purpose: an unreachable store raises one alarm and not one per look.
 TEST_F(RecoveryTest, reports_a_store_that_cannot_be_listed) {
     Recovery recovery(*stores[0], delivery, network, counters, {},
