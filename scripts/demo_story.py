@@ -21,6 +21,9 @@ SOURCE = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(SOURCE / "tests" / "integration" / "harness"))
 sys.dont_write_bytecode = True
 
+from demo_events import EventChapter  # noqa: E402
+from demo_voice import DemoFailure, chapter, done, expect, say  # noqa: E402
+from kafka import KafkaFailure  # noqa: E402
 from postgres import PostgresCluster, PostgresFailure  # noqa: E402
 from shop import Order, Shop  # noqa: E402
 from stack import Cluster, StackFailure, wait_until  # noqa: E402
@@ -32,28 +35,6 @@ BALANCES = {name: 1000 for name in CUSTOMERS} | {"penny": 15}
 ORDERS_PER_CUSTOMER = 5
 
 
-class DemoFailure(Exception):
-    """The story did not go as told; the message says what was expected."""
-
-
-def say(text: str = "") -> None:
-    print(text, flush=True)
-
-
-def chapter(number: int, title: str) -> None:
-    say(f"\n{number}. {title}")
-
-
-def done(text: str) -> None:
-    say(f"   \u2713 {text}")
-
-
-def expect(condition: bool, text: str) -> None:
-    if not condition:
-        raise DemoFailure(f"expected: {text}")
-    done(text)
-
-
 class Story:
     """The chapters, in order; each leaves the installation whole for the next."""
 
@@ -63,12 +44,13 @@ class Story:
         self.postgres: PostgresCluster | None = None
         self.cluster: Cluster | None = None
         self.shop: Shop | None = None
+        self.events: EventChapter | None = None
         self.committed: set[str] = set()
 
     # ------------------------------------------------------------------------------------------ chapters
 
     def start(self) -> None:
-        chapter(1, "Starting: one PostgreSQL server, three coordinator nodes, two services")
+        chapter("Starting: one PostgreSQL server, three coordinator nodes, two services")
         self.postgres = PostgresCluster()
         done(f"PostgreSQL on port {self.postgres.port}, databases 'orders' and 'inventory'")
         self.cluster = Cluster(3, self.folder, keep=self.keep)
@@ -83,7 +65,7 @@ class Story:
         done(f"the shelves hold {goods}; {len(CUSTOMERS)} customers have 1000 each, penny has 15")
 
     def commit(self) -> None:
-        chapter(2, "An order commits: stock, order and payment in two databases, or none of them")
+        chapter("An order commits: stock, order and payment in two databases, or none of them")
         outcome, milliseconds = self.order(Order("order-ada-1", "ada", "lamp", 2))
         expect(outcome == "committed", f"ada orders 2 lamps for 20: committed in {milliseconds:.0f} ms")
         self.shop.wait_until_settled()
@@ -91,7 +73,7 @@ class Story:
         expect(self.shop.balances()["ada"] == 980, "ada has 980 left")
 
     def abort(self) -> None:
-        chapter(3, "Orders abort: one service says no, so nothing happens in the other")
+        chapter("Orders abort: one service says no, so nothing happens in the other")
         outcome, _ = self.order(Order("order-ben-1", "ben", "desk", 4))
         expect(outcome == "aborted", "ben orders 4 desks, there are 3: aborted, out of stock")
         outcome, _ = self.order(Order("order-penny-1", "penny", "lamp", 2))
@@ -101,7 +83,7 @@ class Story:
                and self.shop.balances()["penny"] == 15, "shelves and purses are as they were")
 
     def participant_dies(self) -> None:
-        chapter(4, "A service is killed after it voted yes, and restarted")
+        chapter("A service is killed after it voted yes, and restarted")
         order = Order("order-cleo-1", "cleo", "chair", 3)
         self.shop.orders.pause()
         client = Client(self.shop, [order])
@@ -121,7 +103,7 @@ class Story:
 
     def leader_dies(self) -> None:
         orders = len(CUSTOMERS) * ORDERS_PER_CUSTOMER
-        chapter(5, f"The leader is killed while {len(CUSTOMERS)} customers place {orders} orders")
+        chapter(f"The leader is killed while {len(CUSTOMERS)} customers place {orders} orders")
         leader = self.cluster.wait_for_leader()
         clients = [
             Client(self.shop, [Order(f"rush-{name}-{number}", name, ("lamp", "chair")[number % 2], 1)
@@ -147,8 +129,12 @@ class Story:
         leader.wait_until_ready()
         done(f"{leader.name} is started again and catches up")
 
+    def orders_become_events(self) -> None:
+        self.events = EventChapter(self.shop, self.folder, self.keep)
+        self.committed |= self.events.play()
+
     def balance(self) -> None:
-        chapter(6, "The books")
+        chapter("The books")
         self.shop.wait_until_settled()
         stock, balances, placed = self.shop.stock(), self.shop.balances(), self.shop.orders_placed()
         say(f"   {'article':<10}{'at start':>10}{'sold':>8}{'left':>8}")
@@ -169,6 +155,7 @@ class Story:
         self.abort()
         self.participant_dies()
         self.leader_dies()
+        self.orders_become_events()
         self.balance()
 
     # ------------------------------------------------------------------------------------------- helpers
@@ -181,7 +168,7 @@ class Story:
         return outcome, 1000 * (time.monotonic() - began)
 
     def close(self) -> None:
-        for part in (self.shop, self.cluster, self.postgres):
+        for part in (self.events, self.shop, self.cluster, self.postgres):
             if part is not None:
                 part.close()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -194,15 +181,16 @@ class Story:
         say(f"   {cli} --server {leader.url} txn get order-cleo-1")
         say(f"   {cli} --server {leader.url} cluster status")
         say(f"   psql {self.postgres.url(Shop.ORDERS)} -c 'SELECT * FROM customer_order'")
+        self.events.explain_where_to_look()
         say(f"   logs and data: {self.folder}")
         say("   scripts/demo --stop ends it all")
 
     def remember(self) -> None:
-        programs = [*self.cluster.nodes, *self.shop.services]
+        pids = [one.pid for one in (*self.cluster.nodes, *self.shop.services)] + self.events.pids
         KEPT.write_text(json.dumps({
-            "folder": str(self.folder),
+            "folders": [str(self.folder), *self.events.folders],
             "postgres": {"pid": self.postgres.pid(), "directory": str(self.postgres.directory)},
-            "programs": [{"pid": program.pid, "started": start_time(program.pid)} for program in programs],
+            "programs": [{"pid": pid, "started": start_time(pid)} for pid in pids],
         }), encoding="utf-8")
 
 
@@ -267,7 +255,7 @@ def stop_kept() -> bool:
         for pid, _ in victims:
             if alive(pid):
                 os.kill(pid, signal.SIGKILL)
-    for directory in (kept["folder"], server["directory"]):
+    for directory in (*kept["folders"], server["directory"]):
         shutil.rmtree(directory, ignore_errors=True)
     KEPT.unlink()
     return True
@@ -304,7 +292,7 @@ def main() -> int:
             say("\nAll is as it should be, and nothing is left running.")
             say("Look further: scripts/demo --keep leaves everything running; README.md and docs/ explain it.")
         return 0
-    except (DemoFailure, StackFailure, PostgresFailure) as failure:
+    except (DemoFailure, StackFailure, PostgresFailure, KafkaFailure) as failure:
         say(f"\n   \u2717 {failure}")
         return 1
     except KeyboardInterrupt:

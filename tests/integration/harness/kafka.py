@@ -59,6 +59,12 @@ class KafkaFailure(Exception):
     """The broker could not be fetched, started or stopped; the message carries its log."""
 
 
+def jars_are_here():
+    """The jars were fetched before: a broker starts without the network."""
+    stamp = SOURCE / "build" / "kafka" / ".complete"
+    return stamp.exists() and stamp.read_text(encoding="utf-8") == POM
+
+
 def broker_jars():
     """The folder with the broker's jars; fetched on first use, by one process at a time."""
     home = SOURCE / "build" / "kafka"
@@ -66,7 +72,7 @@ def broker_jars():
     with open(home / ".lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         stamp = home / ".complete"
-        if stamp.exists() and stamp.read_text(encoding="utf-8") == POM:
+        if jars_are_here():
             return home / "lib"
         shutil.rmtree(home / "lib", ignore_errors=True)
         (home / "pom.xml").write_text(POM, encoding="utf-8")
