@@ -1,6 +1,6 @@
 #include "participant-sdk/src/postgres/branch_store.hpp"
 
-#include "participant-sdk/src/failpoint/failpoint.hpp"
+#include "participant-sdk/src/failpoint/acceptor_kinds.hpp"
 #include "participant-sdk/src/wire/participant_contract.hpp"
 
 #include <fmt/format.h>
@@ -263,9 +263,9 @@ BranchStore::store_acceptor(Connection& connection, const BranchKey& key,
                         "VALUES ('{}', {}, 'aborted', 'refused before it was prepared'); ",
                         key.xid.value(), key.branch);
     }
-    CONCORDAT_FAILPOINT("acceptor.store.before");
+    CONCORDAT_FAILPOINT("acceptor.*.before", failpoint::kind_of_step(before, after));
     const auto done = connection.run(statements + "COMMIT");
-    CONCORDAT_FAILPOINT("acceptor.store.after");
+    CONCORDAT_FAILPOINT("acceptor.*.after", failpoint::kind_of_step(before, after));
     if (!done) {
         return std::unexpected(done.error());
     }
