@@ -132,8 +132,10 @@ int run(const Options& options, const Service& service) {
     } catch (const std::exception& error) {
         return fail(error.what());
     }
-    auto resource = concordat::PostgresResource::open(
-        {.url = options.database, .max_connections = 2 * options.workers + 2}, service.work);
+    auto resource = concordat::PostgresResource::open({.url = options.database,
+                                                       .max_connections = 2 * options.workers + 2,
+                                                       .after_commit = service.after_commit},
+                                                      service.work);
     if (!resource) {
         return fail(resource.error().detail);
     }

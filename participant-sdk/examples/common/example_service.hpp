@@ -45,6 +45,7 @@ struct Service {
     std::string schema;           ///< SQL that creates the business tables if they are missing
     concordat::PostgresWork work; ///< the service's share of a transaction
     Route route;
+    std::function<void(pqxx::connection_base&)> after_commit{}; ///< see concordat::PostgresOptions
 };
 
 /// Runs until SIGTERM or SIGINT; returns the process's exit status.

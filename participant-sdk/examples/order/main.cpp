@@ -176,5 +176,6 @@ int main(int argc, char** argv) {
                           {{"--inventory", &inventory}});
     OrderApi api(options, inventory);
     return example::run(options, {schema, place_order,
-                                  [&api](const HttpRequest& request) { return api(request); }});
+                                  [&api](const HttpRequest& request) { return api(request); },
+                                  concordat::outbox::wake});
 }

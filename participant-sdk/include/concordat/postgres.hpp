@@ -50,6 +50,11 @@ struct PostgresOptions {
     /// How long outcome rows are kept. A prepare that is delayed longer would not find its
     /// tombstone; zero keeps them for ever.
     std::chrono::hours outcome_retention{24 * 30};
+    /// Called after a branch has committed, on its connection, which has no transaction then, and
+    /// before the commit is acknowledged: keep it short. Best effort: not called when the answer of
+    /// the database was lost; what it throws is ignored. For services with an outbox:
+    /// `concordat::outbox::wake`, so that an idle relay does not sleep on.
+    std::function<void(pqxx::connection_base&)> after_commit;
 };
 
 struct PostgresError {

@@ -66,6 +66,19 @@ BranchWork on_libpq(PostgresWork work) {
     };
 }
 
+AfterCommit on_libpq(std::function<void(pqxx::connection_base&)> act) {
+    return [act = std::move(act)](Connection& connection) {
+        if (!act) {
+            return;
+        }
+        try {
+            act(static_cast<LibpqConnection&>(connection).pqxx_connection());
+        } catch (...) { // the branch is committed, whatever became of this
+            connection.reset();
+        }
+    };
+}
+
 std::string run_second_phase(const PostgresSecondPhase& work, Connection& connection,
                              const BranchKey& key, std::string_view payload) {
     try {

@@ -19,6 +19,12 @@ using BranchWork =
 /// `work` on sessions of libpq_sessions().
 [[nodiscard]] BranchWork on_libpq(PostgresWork work);
 
+/// PostgresOptions::after_commit on a session without a transaction. Throws nothing.
+using AfterCommit = std::function<void(Connection& connection)>;
+
+/// `act`, which may be empty, on sessions of libpq_sessions().
+[[nodiscard]] AfterCommit on_libpq(std::function<void(pqxx::connection_base&)> act);
+
 /// Whatever the callback throws becomes a no with its text.
 [[nodiscard]] VoteCast run_work(const PostgresWork& work, Connection& connection,
                                 const BranchKey& key, std::string_view payload);

@@ -55,9 +55,10 @@ NotDone refused(std::string reason, std::optional<Outcome> outcome) {
 class PreparedBranches final : public Resource {
 public:
     PreparedBranches(const PostgresOptions& options, postgres::SessionFactory sessions,
-                     postgres::BranchWork work)
+                     postgres::BranchWork work, postgres::AfterCommit after_commit)
         : store_(options, std::move(sessions), postgres::Style::prepared_transaction),
-          work_(std::move(work)) {}
+          work_(std::move(work)),
+          after_commit_(std::move(after_commit)) {}
 
     std::expected<VoteCast, NotDone> prepare(const PrepareOrder& order) override {
         // The connection may be a stale one of the pool, or break in the middle (the branch is then
@@ -80,6 +81,7 @@ public:
             const auto done = (*lease)->run(statement);
             CONCORDAT_FAILPOINT("branch.commit_prepared.after");
             if (done) {
+                after_commit_(**lease);
                 return {};
             }
             const std::string& state = done.error().sqlstate;
@@ -291,6 +293,7 @@ private:
             const auto committed = connection.run("COMMIT");
             CONCORDAT_FAILPOINT("branch.one_phase_commit.after");
             if (committed && committed->front().tag() == "COMMIT") {
+                after_commit_(connection);
                 return OnePhaseResult{Outcome::committed, {}};
             }
             if (!committed && committed.error().connection_lost) {
@@ -328,13 +331,16 @@ private:
 
     BranchStore store_;
     const postgres::BranchWork work_;
+    const postgres::AfterCommit after_commit_;
 };
 
 } // namespace
 
 std::shared_ptr<Resource> postgres::prepared_branches(const PostgresOptions& options,
-                                                      SessionFactory sessions, BranchWork work) {
-    return std::make_shared<PreparedBranches>(options, std::move(sessions), std::move(work));
+                                                      SessionFactory sessions, BranchWork work,
+                                                      AfterCommit after_commit) {
+    return std::make_shared<PreparedBranches>(options, std::move(sessions), std::move(work),
+                                              std::move(after_commit));
 }
 
 class PostgresResource::Impl {
@@ -346,7 +352,7 @@ public:
                                         .connect_timeout = options.connect_timeout,
                                         .lock_timeout = options.lock_timeout,
                                         .statement_timeout = options.statement_timeout}),
-              postgres::on_libpq(std::move(work)))) {}
+              postgres::on_libpq(std::move(work)), postgres::on_libpq(options.after_commit))) {}
 
     const std::shared_ptr<Resource> branches;
 };

@@ -16,7 +16,8 @@
 namespace concordat::postgres {
 
 /// Of the options: not the URL, nor what concerns a single session (its time-outs).
-[[nodiscard]] std::shared_ptr<Resource> prepared_branches(const PostgresOptions& options,
-                                                          SessionFactory sessions, BranchWork work);
+[[nodiscard]] std::shared_ptr<Resource> prepared_branches(
+    const PostgresOptions& options, SessionFactory sessions, BranchWork work,
+    AfterCommit after_commit = [](Connection&) {});
 
 } // namespace concordat::postgres

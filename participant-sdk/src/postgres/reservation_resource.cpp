@@ -47,7 +47,8 @@ public:
                                           .lock_timeout = options.lock_timeout,
                                           .statement_timeout = options.statement_timeout}),
                 postgres::Style::reservation),
-          work_(std::move(work)) {}
+          work_(std::move(work)),
+          after_commit_(postgres::on_libpq(options.after_commit)) {}
 
     std::expected<VoteCast, NotDone> prepare(const PrepareOrder& order) {
         return with_branch<VoteCast>(order.key, store.sql_upsert(order),
@@ -210,7 +211,11 @@ private:
         if (!failure.empty()) {
             return std::unexpected(later("confirm: " + failure));
         }
-        return finish(connection, sql_outcome(key, Outcome::committed, {}));
+        auto done = finish(connection, sql_outcome(key, Outcome::committed, {}));
+        if (done) {
+            after_commit_(connection);
+        }
+        return done;
     }
 
     std::expected<void, NotDone> release(Connection& connection, const BranchKey& key,
@@ -235,6 +240,7 @@ private:
     }
 
     ReservationWork work_;
+    const postgres::AfterCommit after_commit_;
 };
 
 ReservationResource::ReservationResource(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -4,6 +4,7 @@
 // {"throw_bytes": [numbers]} throw. In the
 // reservation style `confirm` and `release` hold the steps of the second phase.
 
+#include <concordat/outbox.hpp>
 #include <concordat/participant.hpp>
 #include <concordat/postgres.hpp>
 
@@ -50,6 +51,7 @@ struct Arguments {
     std::string database;
     std::string style = "prepared";
     std::string isolation = "read_committed";
+    std::string after_commit; ///< wake, throw, or nothing
     std::uint16_t port = 0;
     std::int64_t interval_ms = 100'000;
     std::int64_t grace_ms = 100'000;
@@ -65,6 +67,7 @@ Arguments read_arguments(int argc, char** argv) {
     app.add_option("--database", arguments.database)->required();
     app.add_option("--style", arguments.style);
     app.add_option("--isolation", arguments.isolation);
+    app.add_option("--after-commit", arguments.after_commit);
     app.add_option("--port", arguments.port);
     app.add_option("--interval-ms", arguments.interval_ms);
     app.add_option("--grace-ms", arguments.grace_ms);
@@ -87,6 +90,14 @@ open_resource(const Arguments& arguments) {
     options.lock_timeout = std::chrono::milliseconds(arguments.lock_timeout_ms);
     if (arguments.isolation == "serializable") {
         options.isolation = concordat::Isolation::serializable;
+    }
+    if (arguments.after_commit == "wake") {
+        options.after_commit = concordat::outbox::wake;
+    } else if (arguments.after_commit == "throw") {
+        options.after_commit = [](pqxx::connection_base&) {
+            fmt::print("after commit\n");
+            throw std::runtime_error("told to");
+        };
     }
     if (arguments.style == "reservation") {
         return concordat::ReservationResource::open(
