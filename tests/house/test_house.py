@@ -12,11 +12,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import banned  # noqa: E402
 import documents  # noqa: E402
 import fences  # noqa: E402
+import seeded_bugs  # noqa: E402
 import shape  # noqa: E402
 from cpp_scanner import functions  # noqa: E402
 from source_tree import SourceTree  # noqa: E402
 
-CHECKS = {**fences.CHECKS, **shape.CHECKS, **banned.CHECKS, **documents.CHECKS}
+CHECKS = {**fences.CHECKS, **shape.CHECKS, **banned.CHECKS, **documents.CHECKS, **seeded_bugs.CHECKS}
 BAD_TREES = [
     pytest.param(check, files, id=f"{check.__name__}-{number}")
     for check, examples in CHECKS.items()
