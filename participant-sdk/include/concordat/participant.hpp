@@ -65,9 +65,10 @@ struct ParticipantOptions {
     std::size_t workers = 8;
     std::size_t max_queued = 1024; ///< operations of either kind that wait; beyond: 503
     std::chrono::milliseconds retry_after{100}; ///< told with a 503
-    /// A batch is answered after this time at the latest. Operations that still run (a prepare may
+    /// A batch is answered when some of its operations have ended and none for this time, at the
+    /// latest after 25 times as long. Operations that still run (a prepare may
     /// wait for a lock that another branch of the same batch holds) are answered with "later" and
-    /// go on; their repetition finds the result.
+    /// go on; their repetition finds the result. Those that no worker has begun are dropped.
     std::chrono::milliseconds batch_patience{20};
     RecoveryOptions recovery;
     /// Called from the SDK's threads; must not block long. What it throws is dropped.

@@ -4,11 +4,23 @@
 
 namespace concordat::participant {
 
-PendingBatch::PendingBatch(std::vector<wire::BranchAnswer> still_running, Answer answer)
-    : answers_(std::move(still_running)), open_(answers_.size()), answer_(std::move(answer)) {
+PendingBatch::PendingBatch(std::vector<wire::BranchAnswer> still_running,
+                           wire::BranchAnswer dropped, Answer answer)
+    : answers_(std::move(still_running)),
+      begun_(answers_.size(), false),
+      dropped_(std::move(dropped)),
+      open_(answers_.size()),
+      open_at_last_look_(open_),
+      answer_(std::move(answer)) {
     if (open_ == 0) {
         close();
     }
+}
+
+bool PendingBatch::begin(std::size_t index) {
+    const std::lock_guard lock(mutex_);
+    begun_[index] = !sent_;
+    return !sent_;
 }
 
 void PendingBatch::set(std::size_t index, wire::BranchAnswer&& answer) {
@@ -16,6 +28,7 @@ void PendingBatch::set(std::size_t index, wire::BranchAnswer&& answer) {
     if (sent_) {
         return; // too late for this answer; the repetition finds what was done
     }
+    begun_[index] = true;
     answers_[index] = std::move(answer);
     if (--open_ == 0) {
         send(lock);
@@ -29,8 +42,26 @@ void PendingBatch::close() {
     }
 }
 
+bool PendingBatch::close_if_stalled() {
+    std::unique_lock lock(mutex_);
+    if (sent_) {
+        return true;
+    }
+    const bool progress = open_ < std::exchange(open_at_last_look_, open_);
+    if (progress || open_ == answers_.size()) {
+        return false;
+    }
+    send(lock);
+    return true;
+}
+
 void PendingBatch::send(std::unique_lock<std::mutex>& lock) {
     sent_ = true;
+    for (std::size_t index = 0; index < answers_.size(); ++index) {
+        if (!begun_[index]) {
+            answers_[index] = dropped_;
+        }
+    }
     const std::string body = wire::encode_batch(answers_);
     const Answer answer = std::exchange(answer_, nullptr);
     lock.unlock();
@@ -84,11 +115,20 @@ void BatchPatience::run() {
             changed_.wait_until(lock, due);
             continue;
         }
-        const auto batch = std::move(watched_.front().batch);
+        Watched watched = std::move(watched_.front());
         watched_.pop_front();
+        const bool last_look = stopping_ || ++watched.looks >= most_looks;
         lock.unlock();
-        batch->close();
+        bool answered = watched.batch->close_if_stalled();
+        if (!answered && last_look) {
+            watched.batch->close();
+            answered = true;
+        }
         lock.lock();
+        if (!answered) {
+            watched.due = std::chrono::steady_clock::now() + patience_;
+            watched_.push_back(std::move(watched));
+        }
     }
 }
 

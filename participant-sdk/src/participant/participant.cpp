@@ -269,7 +269,7 @@ private:
             placeholders.push_back(still_running(order.operation));
         }
         const auto batch = std::make_shared<participant::PendingBatch>(
-            std::move(placeholders), [answer = std::move(answer)](std::string body) {
+            std::move(placeholders), not_begun(), [answer = std::move(answer)](std::string body) {
                 answer(response_of(200, std::move(body)));
             });
         for (std::size_t index = 0; index < orders->size(); ++index) {
@@ -286,6 +286,14 @@ private:
             }
         }
         patience_.watch(batch);
+    }
+
+    [[nodiscard]] wire::BranchAnswer not_begun() const {
+        wire::BranchAnswer answer;
+        answer.status = 503;
+        answer.reason = "no worker was free in time";
+        answer.retry_after = options_.retry_after;
+        return answer;
     }
 
     // A prepare that is not voted on yet may be said to come later. A commit in one phase may take
