@@ -101,14 +101,9 @@ make_kafka_configuration(const Options::Kafka& options) {
     return conf;
 }
 
-std::expected<std::unique_ptr<Producer>, std::string>
-Producer::create(const Options::Kafka& options, std::size_t window_rows, int wake_descriptor,
-                 Listener& listener) {
-    auto conf = make_kafka_configuration(options);
-    if (!conf) {
-        return std::unexpected(conf.error());
-    }
-    const std::map<std::string, std::string> values{
+std::map<std::string, std::string> producer_settings(const Options::Kafka& options,
+                                                     std::size_t window_rows) {
+    return {
         {"enable.idempotence", "true"},
         {"enable.gapless.guarantee", "true"},
         // Never give a record up: a record that times out while later ones succeed is a hole.
@@ -123,7 +118,16 @@ Producer::create(const Options::Kafka& options, std::size_t window_rows, int wak
         {"queue.buffering.max.messages", std::to_string(window_rows + 1000)},
         {"queue.buffering.max.kbytes", "1048576"},
     };
-    for (const auto& [name, value] : values) {
+}
+
+std::expected<std::unique_ptr<Producer>, std::string>
+Producer::create(const Options::Kafka& options, std::size_t window_rows, int wake_descriptor,
+                 Listener& listener) {
+    auto conf = make_kafka_configuration(options);
+    if (!conf) {
+        return std::unexpected(conf.error());
+    }
+    for (const auto& [name, value] : producer_settings(options, window_rows)) {
         if (const auto done = set(conf->get(), name, value); !done) {
             return std::unexpected(done.error());
         }

@@ -22,6 +22,7 @@
 #include <cstdint>
 #include <expected>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -43,6 +44,10 @@ enum class Fault : std::uint8_t {
 using KafkaConfiguration = std::unique_ptr<rd_kafka_conf_t, void (*)(rd_kafka_conf_t*)>;
 [[nodiscard]] std::expected<KafkaConfiguration, std::string>
 make_kafka_configuration(const Options::Kafka& options);
+
+// What the guarantees rest on, and the limits; the operator's free properties cannot undo it.
+[[nodiscard]] std::map<std::string, std::string> producer_settings(const Options::Kafka& options,
+                                                                   std::size_t window_rows);
 
 struct OutboundRecord {
     const std::string* topic;

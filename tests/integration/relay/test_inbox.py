@@ -1,9 +1,11 @@
 """The consumer: the effect of a message happens once, however often it is delivered (O7, inbox)."""
 
+import signal
+
 import pytest
 
 from conftest import values_by_key
-from relay_process import header, probe, records, wait_until
+from relay_process import header, pause, probe, records, wait_until
 
 
 @pytest.fixture
@@ -142,6 +144,57 @@ def test_database_away_is_waited_for(effects):
             wait_until(lambda: count(effects) == committed, worker.log)
         worker.terminate()
     assert len(set(values_by_key(effects.records(topic)))) == 10
+
+
+def test_consumer_killed_while_the_database_is_away_loses_nothing(effects):
+    """Offsets are stored after the commit only: what was fetched and not done is fetched again by the next one."""
+    topic = effects.topic()
+    publish(effects, topic, 100)
+    with effects.worker(topic) as worker:
+        wait_until(lambda: count(effects) == 100, worker.log)
+        with effects.relay() as relay:
+            worker.process.send_signal(signal.SIGSTOP)
+            effects.publish_many(topic, 100, start=100)
+            effects.wait_empty()
+            assert relay.terminate() == 0
+        effects.postgres.kill()
+        try:
+            worker.process.send_signal(signal.SIGCONT)
+            wait_until(lambda: "retrying" in worker.log(), worker.log)
+            pause(2.5)  # two intervals after which stored offsets are committed
+            worker.kill()
+        finally:
+            effects.postgres.start()
+    with effects.worker(topic) as worker:
+        wait_until(lambda: count(effects) == 200, worker.log)
+        worker.terminate()
+    assert effects.execute("SELECT count(DISTINCT message_id) FROM effect") == [(200,)]
+
+
+def test_many_records_share_one_transaction(effects):
+    """Batches: one commit for what one poll brought, at most batch_records."""
+    topic = effects.topic()
+    publish(effects, topic, 1000)
+    with effects.worker(topic, "--batch", "200") as worker:
+        wait_until(lambda: count(effects) == 1000, worker.log)
+        worker.terminate()
+    sizes = [size for (size,) in effects.execute("SELECT count(*) FROM effect GROUP BY xmin::text::bigint")]
+    assert max(sizes) <= 200
+    assert len(sizes) <= 50
+
+
+def test_missing_dead_letter_topic_blocks_until_it_is_there(effects):
+    """A hopeless record is not dropped for want of a place: it is tried again, and moves when the topic exists."""
+    topic = effects.topic()
+    dead = f"t{effects.number}.dead"
+    publish(effects, topic, 20, keys=1)
+    with effects.worker(topic, "--fail-value", "5", "--fail-times", "-1", "--no-retry", "--dead-letter", dead) as worker:
+        wait_until(lambda: "dead-letter topic" in worker.log(), worker.log)
+        assert count(effects) == 5
+        probe("create", effects.kafka.bootstrap, f"{dead}:1")
+        wait_until(lambda: count(effects) == 19, worker.log, 60)
+        assert worker.terminate()["dead_lettered"] == 1
+    assert [record["value"] for record in records(effects.kafka.bootstrap, dead)] == ["5"]
 
 
 def test_old_ids_are_forgotten_by_dropping_whole_days(effects):

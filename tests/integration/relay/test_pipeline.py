@@ -2,7 +2,10 @@
 
 import re
 import statistics
+import threading
 import time
+
+import pytest
 
 from conftest import assert_in_order, values_by_key
 from relay_process import wait_until
@@ -57,6 +60,42 @@ def test_prepared_row_with_a_lower_id_is_published_before_its_key_goes_on(outbox
     found = outbox.records(topic)
     assert values_by_key(found)["slow"] == [f"{turn}-{which}" for turn in range(20) for which in ("first", "second")]
     assert_in_order([record for record in found if record["key"] != "slow"], 400)
+
+
+def test_late_row_goes_before_newer_ones_that_were_read_with_it(outbox):
+    """O1: between two polls the prepared transaction commits and its key goes on: one read sees both."""
+    topic = outbox.topic()
+    with outbox.relay(pipeline__poll_min="400ms", pipeline__poll_max="400ms", pipeline__sweep_interval="1h") as relay, \
+            outbox.connect() as connection:
+        relay.wait_ready()
+        for turn in range(4):
+            connection.execute("BEGIN")
+            outbox.publish(topic, "slow", f"{turn}-first", connection)
+            connection.execute("PREPARE TRANSACTION 'slow'")
+            outbox.publish(topic, "other", "passes")
+            outbox.wait_empty()
+            polls = relay.metric("polls_total")
+            wait_until(lambda seen=polls: relay.metric("polls_total") > seen, "the beginning of a pause")
+            connection.execute("COMMIT PREPARED 'slow'")
+            outbox.publish(topic, "slow", f"{turn}-second", connection)
+            outbox.wait_empty()
+        assert relay.metric("late_total") >= 4
+    assert values_by_key(outbox.records(topic))["slow"] == [
+        f"{turn}-{which}" for turn in range(4) for which in ("first", "second")]
+
+
+def test_transaction_has_its_number_before_it_draws_an_id(outbox):
+    """O1: the relay knows every writer of a late row because the table assigns the number first."""
+    with outbox.connect(autocommit=False) as lock, outbox.connect() as writer:
+        lock.execute("ALTER SEQUENCE concordat_outbox_id_seq CACHE 1")  # whoever draws an id has to wait
+        pid = writer.info.backend_pid
+        thread = threading.Thread(target=outbox.publish, args=("t", "k", "v", writer))
+        thread.start()
+        waiting = "SELECT wait_event_type = 'Lock', backend_xid IS NOT NULL FROM pg_stat_activity WHERE pid = %s"
+        wait_until(lambda: outbox.execute(waiting, (pid,))[0][0], "the writer waits for its id")
+        assert outbox.execute(waiting, (pid,))[0][1]
+        lock.rollback()
+        thread.join()
 
 
 def test_sweep_finds_rows_that_no_transaction_in_sight_has_written(outbox):
@@ -182,6 +221,14 @@ def murmur2(data):
         value = (value ^ int.from_bytes(rest, "little")) * m & mask
     value = (value ^ value >> 13) * m & mask
     return value ^ value >> 15
+
+
+@pytest.mark.parametrize("key,expected", [
+    ("21", -973932308), ("foobar", -790332482), ("a-little-bit-long-string", -985981536),
+    ("a-little-bit-longer-string", -1486304829), ("abc", 479470107)])
+def test_the_hash_that_the_tests_compare_with_is_kafkas(key, expected):
+    """O12: values that Kafka's own tests of the hash publish, as signed numbers."""
+    assert murmur2(key.encode()) == expected & 0xFFFFFFFF
 
 
 def test_keys_land_where_the_java_client_puts_them(outbox):

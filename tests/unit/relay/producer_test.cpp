@@ -20,6 +20,21 @@ TEST(Fault, sorts_errors_by_what_has_to_be_done) {
     }
 }
 
+TEST(ProducerSettings, hold_what_the_guarantees_rest_on) {
+    // O4, O5, O11 to O13: each is a setting, and a default of librdkafka that would break a
+    // promise.
+    Options::Kafka options;
+    options.bootstrap_servers = "127.0.0.1:1";
+    const auto settings = producer_settings(options, 16'000);
+    EXPECT_EQ(settings.at("enable.idempotence"), "true");
+    EXPECT_EQ(settings.at("enable.gapless.guarantee"), "true");
+    EXPECT_EQ(settings.at("message.timeout.ms"), "0");
+    EXPECT_EQ(settings.at("partitioner"), "murmur2_random");
+    EXPECT_EQ(settings.count("transactional.id"), 0);
+    EXPECT_EQ(settings.count("acks"), 0) << "idempotence implies all";
+    EXPECT_GT(std::stoul(settings.at("queue.buffering.max.messages")), 16'000);
+}
+
 TEST(KafkaConfiguration, refuses_an_unknown_property_by_name) {
     // The operator's free properties are checked before anything starts.
     Options::Kafka options;

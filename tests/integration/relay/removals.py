@@ -1,0 +1,160 @@
+"""What techniques.py takes out of the relay, and which test must notice.
+
+An edit is (file, text as it stands, text instead): when the source changes, the edit has to follow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+RELAY = "concordat-relay"
+ENGINE = "participant-sdk/relay/engine.cpp"
+READ = "participant-sdk/relay/engine_read.cpp"
+SEND = "participant-sdk/relay/engine_send.cpp"
+RECOVER = "participant-sdk/relay/engine_recover.cpp"
+PRODUCER = "participant-sdk/relay/producer.cpp"
+CURSOR = "participant-sdk/relay/read_cursor.cpp"
+LEASES = "participant-sdk/relay/lease_keeper.cpp"
+ENVELOPE = "participant-sdk/relay/envelope.cpp"
+OUTBOX = "participant-sdk/src/outbox/outbox.cpp"
+INBOX = "participant-sdk/src/inbox/inbox.cpp"
+SOURCE = "participant-sdk/src/inbox/kafka_source.cpp"
+TABLES = "migrations/participant/000002_outbox.up.sql"
+
+
+@dataclass(frozen=True)
+class Removal:
+    name: str  # trap, and a letter where there are several techniques
+    technique: str  # what is taken out
+    edits: tuple[tuple[str, str, str], ...]
+    test: str  # pytest node below this folder, or "unit:" and a filter
+    program: str = RELAY  # that is linked anew
+
+
+def setting(name: str, value: str, instead: str) -> tuple[str, str, str]:
+    return (PRODUCER, f'{{"{name}", "{value}"}}', f'{{"{name}", "{instead}"}}')
+
+
+REMOVALS = (
+    Removal("O1a", "rows of transactions that ended late are read",
+            ((CURSOR, "if (late.transactions.empty()) {", "if (true) {"),),
+            "test_pipeline.py::test_prepared_row_with_a_lower_id_is_published_before_its_key_goes_on"),
+    Removal("O1b", "late rows go before newer ones",
+            ((READ, "    enqueue(std::move(batch));\n    late_.reset();\n    enqueue(std::move(behind_late_));",
+              "    enqueue(std::move(behind_late_));\n    late_.reset();\n    enqueue(std::move(batch));"),),
+            "test_pipeline.py::test_late_row_goes_before_newer_ones_that_were_read_with_it"),
+    Removal("O1c", "full sweep", ((READ, "if (!sweeper_ || sweeper_->busy()", "if (true || sweeper_->busy()"),),
+            "test_pipeline.py::test_sweep_finds_rows_that_no_transaction_in_sight_has_written"),
+    Removal("O1d", "transaction number before id",
+            ((TABLES, "    xid        xid8 NOT NULL DEFAULT pg_current_xact_id(),\n"
+                      "    id         bigint GENERATED ALWAYS AS IDENTITY,\n",
+              "    id         bigint GENERATED ALWAYS AS IDENTITY,\n"
+              "    xid        xid8 NOT NULL DEFAULT pg_current_xact_id(),\n"),),
+            "test_pipeline.py::test_transaction_has_its_number_before_it_draws_an_id"),
+    Removal("O2", "DELETE by explicit id", ((SEND, "AND o.id = d.id OFFSET 0", "AND o.id <= d.id OFFSET 0"),),
+            "test_pipeline.py::test_delete_takes_only_what_was_published"),
+    Removal("O3a", "epoch in every DELETE",
+            ((SEND, "AND l.epoch = h.epoch WHERE l.owner = $5", "AND h.epoch >= 0 WHERE $5::text IS NOT NULL"),),
+            "test_leases.py::test_delete_counts_only_under_the_epoch_it_was_given"),
+    Removal("O3b", "silence before an unrenewed lease ends",
+            ((ENGINE, "    if (Clock::now() >= grant_.valid_until) {\n        return out;", "    if (false) {\n        return out;"),
+             (ENGINE, "return grant_.covers(bucket, Clock::now()) &&", "return grant_.owned.test(bucket) &&")),
+            "test_exactness.py::test_relay_that_cannot_renew_its_leases_falls_silent_before_they_end"),
+    Removal("O3c", "one owner per bucket",
+            ((LEASES, '" WHERE owner IS NULL OR expires_at < clock_timestamp())";', '" WHERE true)";'),
+             (LEASES, '" WHERE owner IS NULL OR expires_at < clock_timestamp() "', '" WHERE true "')),
+            "test_leases.py::test_two_relays_share_the_buckets_and_keep_the_order_of_every_key"),
+    Removal("O3d", "leases given back on SIGTERM",
+            ((LEASES, "    lock.unlock();\n    give_everything_back(session);", "    lock.unlock();"),
+             (LEASES, "void LeaseKeeper::give_everything_back", "[[maybe_unused]] void LeaseKeeper::give_everything_back")),
+            "test_leases.py::test_graceful_hand_over_takes_less_than_a_second"),
+    Removal("O4a", "enable.gapless.guarantee", (setting("enable.gapless.guarantee", "true", "false"),),
+            "test_exactness.py::test_rows_behind_a_refused_one_wait_although_the_relay_is_busy"),
+    Removal("O4b", "search for the one refused row",
+            ((RECOVER, "    case Isolation::Verdict::narrow:\n",
+              "    case Isolation::Verdict::narrow:\n        for (Refusal& each : suspects_) {\n"
+              "            condemned_.push_back(std::move(each));\n        }\n"),),
+            "test_failures.py::test_refused_row_becomes_a_dead_row_and_only_that_one"),
+    Removal("O4c", "smaller batches when only company is refused",
+            ((SEND, "batch_bytes_ = std::max<std::size_t>(16'384, batch_bytes_ / 2);", ""),),
+            "test_failures.py::test_batches_larger_than_the_topic_allows_are_made_smaller"),
+    Removal("O4d", "an atomic move to the dead rows",
+            ((RECOVER, "payload, $3, $4 FROM taken \"", "payload, $3, $4 FROM taken WHERE false \""),),
+            "test_failures.py::test_refused_row_becomes_a_dead_row_and_only_that_one"),
+    Removal("O5a", "message.timeout.ms=0", (setting("message.timeout.ms", "0", "1000"),),
+            "test_exactness.py::test_silence_shorter_than_the_stall_time_costs_nothing"),
+    Removal("O5b", "the relay's own watchdog", ((RECOVER, "if (silent >= options_.kafka.stall_timeout) {", "if (false) {"),),
+            "test_failures.py::test_silent_broker_makes_a_new_producer_and_no_hole"),
+    Removal("O6", "a new producer after a fatal error",
+            ((RECOVER, "    if (failure_) {", "    if (false) {"),
+             (RECOVER, "    if (producer_->fatal()) {", "    if (false) {")),
+            "test_failures.py::test_fatal_producer_errors_heal"),
+    Removal("O7a", "DELETE after the acknowledgement, not before",
+            ((SEND, "    row.state = Row::State::sent;\n",
+              "    row.state = Row::State::sent;\n"
+              "    acknowledged_.emplace_back(static_cast<std::int16_t>(row.bucket), row.id);\n"),
+             (SEND, "        acknowledged_.emplace_back(static_cast<std::int16_t>(row.bucket), row.id);\n        finish_row",
+              "        finish_row")),
+            "test_exactness.py::test_rows_are_deleted_only_after_their_acknowledgement"),
+    Removal("O7b", "a repeat carries the same id",
+            ((ENVELOPE, 'headers.emplace_back("id", format_uuid(row.event_id));',
+              "static const auto born = std::chrono::steady_clock::now().time_since_epoch().count();\n"
+              '        headers.emplace_back("id", fmt::format("{}-{}", format_uuid(row.event_id), born));'),),
+            "test_failures.py::test_crash_between_acknowledgement_and_delete_repeats_with_the_same_id"),
+    Removal("O7c", "the inbox skips ids that it knows",
+            ((INBOX, "if (fresh.erase({day_of(*batch[i]), records[i].message_id}) == 0) {", "if (false) {"),),
+            "test_failures.py::test_crash_between_acknowledgement_and_delete_repeats_with_the_same_id", "inbox_worker"),
+    Removal("O7d", "offsets stored after the database commit only",
+            ((SOURCE, 'values["enable.auto.offset.store"] = "false";', 'values["enable.auto.offset.store"] = "true";'),
+             (SOURCE, "    rd_kafka_offsets_store(handle_, list.get());", "")),
+            "test_inbox.py::test_consumer_killed_while_the_database_is_away_loses_nothing", "inbox_worker"),
+    Removal("O8", "no transaction open while records are on their way",
+            ((ENGINE, "    if (!had_reader) {\n",
+              '    if (!had_reader) {\n        std::ignore = reader_->execute("BEGIN", Parameters());\n'),),
+            "test_pipeline.py::test_no_database_transaction_is_open_while_records_are_on_their_way"),
+    Removal("O9a", "polling that slows down",
+            ((READ, "std::min(read_pause_ * 2, options_.pipeline.poll_max)", "options_.pipeline.poll_min"),),
+            "test_pipeline.py::test_polling_slows_down_when_idle_and_wakes_on_notify"),
+    Removal("O9b", "no NOTIFY in the writer's transaction",
+            ((OUTBOX, "        return result.at(0).at(0).as<std::string>();",
+              '        transaction.exec("NOTIFY concordat_outbox");\n        return result.at(0).at(0).as<std::string>();'),),
+            "test_exactness.py::test_publishing_wakes_nobody_inside_the_transaction", "outbox_writer"),
+    Removal("O9c", "wake-up after commit", ((ENGINE, '"LISTEN concordat_outbox"', '"SELECT 1"'),),
+            "test_exactness.py::test_wake_up_after_commit_reaches_a_sleeping_relay"),
+    Removal("O10a", "floor of the poll",
+            ((READ, "                  .int64(window.after)\n", "                  .int64(0)\n"),),
+            "test_exactness.py::test_a_poll_touches_the_same_few_pages_however_many_dead_rows_there_are"),
+    Removal("O10b", "narrow primary key (bucket, id)",
+            ((TABLES, "PRIMARY KEY (bucket, id)", "PRIMARY KEY (event_id, id)"),),
+            "test_exactness.py::test_a_poll_touches_the_same_few_pages_however_many_dead_rows_there_are"),
+    Removal("O11a", "enable.idempotence",
+            (setting("enable.idempotence", "true", "false"), setting("enable.gapless.guarantee", "true", "false")),
+            "test_exactness.py::test_requests_that_are_sent_again_are_written_once"),
+    Removal("O11b", "no Kafka transactions",
+            ((PRODUCER, '{"enable.idempotence", "true"},', '{"enable.idempotence", "true"}, {"transactional.id", "relay"},'),),
+            "unit:ProducerSettings.*", "relay_unit_test"),
+    Removal("O12", "murmur2_random", (setting("partitioner", "murmur2_random", "consistent_random"),),
+            "test_pipeline.py::test_keys_land_where_the_java_client_puts_them"),
+    Removal("O13a", "waiting for acknowledgements on SIGTERM",
+            ((ENGINE, "const bool reported = producer_ == nullptr || producer_->outstanding() == 0;", "const bool reported = true;"),),
+            "test_pipeline.py::test_sigterm_in_the_middle_of_a_backlog_loses_and_repeats_nothing"),
+    Removal("O13b", "deleting what was acknowledged on SIGTERM",
+            ((ENGINE, "if (reported && acknowledged_.empty() && deleting_.empty()) {", "if (reported) {"),),
+            "test_pipeline.py::test_sigterm_in_the_middle_of_a_backlog_loses_and_repeats_nothing"),
+    Removal("O13c", "window of rows in memory",
+            ((READ, "if (known_.size() >= options_.pipeline.window_rows ||", "if (known_.size() >= 1'000'000 ||"),),
+            "test_exactness.py::test_window_bounds_what_is_in_memory_and_at_kafka"),
+    Removal("O13d", "window of records at Kafka",
+            ((SEND, "std::size_t limit = options_.pipeline.window_rows;", "std::size_t limit = 1'000'000;"),),
+            "test_exactness.py::test_window_bounds_what_is_in_memory_and_at_kafka"),
+    Removal("O14a", "rows behind a parked one wait",
+            ((SEND, "if (holds_.holds(batch.topic(row), batch.key(row), row.id)) {", "if (false) {"),),
+            "test_failures.py::test_poisoned_key_is_parked_and_the_others_go_on"),
+    Removal("O14b", "the key is parked, not more",
+            ((RECOVER, "holds_.park({.topic = refusal.topic, .key = *refusal.key, .row_id = refusal.id});",
+              "holds_.hold_topic(refusal.topic, refusal.id);"),),
+            "test_failures.py::test_poisoned_key_is_parked_and_the_others_go_on"),
+    Removal("O14c", "a skipped row is kept as a dead row",
+            ((TABLES, "entry.reason, entry.detail FROM taken;", "entry.reason, entry.detail FROM taken WHERE false;"),),
+            "test_failures.py::test_parked_key_can_go_on_without_the_refused_row_which_can_be_replayed"),
+)
