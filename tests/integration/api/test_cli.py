@@ -1,7 +1,9 @@
 """The command line: data on stdout, talk on stderr, exit codes that scripts can rely on."""
 
 import json
+import socket
 import subprocess
+import threading
 
 import pytest
 from api_client import transaction
@@ -78,6 +80,10 @@ def test_undecided_is_exit_code_6_and_can_be_watched(concordat, make_participant
     (("txn", "submit"), USAGE),
     (("txn", "submit", "--branch", "nonsense"), USAGE),
     (("-o", "xml", "txn", "list"), USAGE),
+    (("outbox",), USAGE),
+    (("outbox", "drop"), USAGE),
+    (("inbox", "status"), USAGE),
+    (("--curl", "inbox", "status", "--database", "dbname=none"), USAGE),
     (("txn", "get", "never-seen"), NOT_FOUND),
     (("txn", "retry", "never-seen"), NOT_FOUND),
     (("txn", "submit", "--branch", "nobody=1"), REFUSED),
@@ -175,10 +181,35 @@ def test_drain_takes_one_node_out(concordat, tmp_path):
         assert call("GET", f"{url}/readyz").status == 503
 
 
-def test_completion_completes(concordat):
+@pytest.mark.parametrize(("typed", "offered"), [
+    (("txn", "su"), "submit"), (("outbox", "sk"), "skip"), (("outbox", "dead", "dr"), "drop"),
+    (("inbox", "status", "--da"), "--database")])
+def test_completion_completes(concordat, typed, offered):
     """The script is valid bash and offers the subcommands of where the cursor is."""
     script = concordat("completion", "bash").stdout
     probe = script + (
-        '\nCOMP_WORDS=(concordat txn su)\nCOMP_CWORD=2\n_concordat\necho "${COMPREPLY[*]}"\n')
+        f'\nCOMP_WORDS=(concordat {" ".join(typed)})\nCOMP_CWORD={len(typed)}\n_concordat\necho "${{COMPREPLY[*]}}"\n')
     ran = subprocess.run(["bash", "-c", probe], capture_output=True, text=True, timeout=30, check=True)
-    assert ran.stdout.strip() == "submit"
+    assert ran.stdout.strip() == offered
+
+
+def test_a_relay_does_not_see_the_coordinators_token(concordat, tmp_path):
+    """The token opens the cluster; the relay's endpoint has no authentication and may be anybody's."""
+    token = tmp_path / "token"
+    token.write_text("secret-of-the-cluster\n")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        heard = []
+
+        def answer_once():
+            with listener.accept()[0] as connection:
+                heard.append(connection.recv(65536).decode())
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\nConnection: close\r\n\r\n{\"parked\":[]}")
+
+        thread = threading.Thread(target=answer_once, daemon=True)
+        thread.start()
+        relay = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        done = concordat("--token-file", token, "--relay", relay, "outbox", "parked")
+        thread.join(30)
+    assert done.returncode == OK, done.stderr
+    assert heard[0].startswith("GET /v1/outbox/parked?after=0&limit=100 HTTP/1.1")
+    assert "authorization" not in heard[0].lower() and "secret" not in heard[0]
