@@ -29,6 +29,18 @@ std::string sql_key(const BranchKey& key) {
     return fmt::format("('{}', {})", key.xid.value(), key.branch);
 }
 
+BranchFacts facts_of(const Rows& outcome) {
+    BranchFacts facts;
+    if (outcome.size() == 1) {
+        facts.is_read_only = outcome.text(0, 0) == "read_only";
+        if (!facts.is_read_only) {
+            facts.outcome = outcome_of(outcome.text(0, 0));
+        }
+        facts.reason = outcome.text(0, 1);
+    }
+    return facts;
+}
+
 NotDone not_done(const SqlError& error, NotDone::Kind kind) {
     std::string reason = error.message;
     while (!reason.empty() && reason.back() == '\n') {
@@ -110,7 +122,8 @@ std::string BranchStore::sql_upsert(const PrepareOrder& order) const {
     return fmt::format("INSERT INTO concordat_branch AS b (xid, branch, epoch, context, payload) "
                        "VALUES ('{}', {}, {}, {}, {}) ON CONFLICT (xid, branch) DO UPDATE "
                        "SET epoch = greatest(b.epoch, excluded.epoch), "
-                       "context = coalesce(b.context, excluded.context), "
+                       "context = CASE WHEN excluded.epoch > b.epoch THEN excluded.context "
+                       "ELSE coalesce(b.context, excluded.context) END, "
                        "payload = coalesce(b.payload, excluded.payload) RETURNING epoch; ",
                        order.key.xid.value(), order.key.branch, order.epoch,
                        quoted(encode_context(order)),
@@ -162,12 +175,7 @@ std::expected<BranchFacts, SqlError> BranchStore::facts(Connection& connection,
     if (!answer) {
         return std::unexpected(answer.error());
     }
-    BranchFacts facts;
-    const Rows& outcome = (*answer)[1];
-    if (outcome.size() == 1) {
-        facts.outcome = outcome_of(outcome.text(0, 0));
-        facts.reason = outcome.text(0, 1);
-    }
+    BranchFacts facts = facts_of((*answer)[1]);
     facts.prepared = !facts.outcome && (*answer)[0].is_true(0, 0);
     return facts;
 }
@@ -188,10 +196,7 @@ BranchStore::write_tombstone(Connection& connection, const BranchKey& key, std::
         }
         return BranchFacts{};
     }
-    const Rows& outcome = (*answer)[4];
-    return BranchFacts{.outcome = outcome_of(outcome.text(0, 0)),
-                       .reason = std::string(outcome.text(0, 1)),
-                       .prepared = false};
+    return facts_of((*answer)[4]);
 }
 
 std::expected<AcceptorState, NotDone>
@@ -214,6 +219,13 @@ BranchStore::change_acceptor(const BranchKey& key, const Resource::AcceptorRule&
     if (!known) {
         return std::unexpected(nothing_done(known.error()));
     }
+    const Rows& row = (*read)[2];
+    if (row.size() != 1) { // between the two statements forget_finished() took it away
+        return std::unexpected(NotDone{.kind = NotDone::Kind::later,
+                                       .reason = "the branch has just been forgotten",
+                                       .outcome = {},
+                                       .retry_after = soon});
+    }
     const bool is_free = (*read)[3].is_true(0, 0);
     if (!is_free && !known->outcome && !known->prepared) {
         return std::unexpected(NotDone{.kind = NotDone::Kind::later,
@@ -221,7 +233,6 @@ BranchStore::change_acceptor(const BranchKey& key, const Resource::AcceptorRule&
                                        .outcome = {},
                                        .retry_after = soon});
     }
-    const Rows& row = (*read)[2];
     AcceptorState state;
     state.state = known->outcome ? (*known->outcome == Outcome::committed ? BranchState::committed
                                                                           : BranchState::aborted)

@@ -28,7 +28,8 @@ namespace concordat::postgres {
 struct BranchFacts {
     std::optional<Outcome> outcome;
     std::string reason;
-    bool prepared = false; ///< or reserved, in the reservation style
+    bool is_read_only = false; ///< voted so and left: it has no outcome, and never will
+    bool prepared = false;     ///< or reserved, in the reservation style
 };
 
 enum class Style : std::uint8_t { prepared_transaction, reservation };
@@ -45,8 +46,9 @@ public:
     [[nodiscard]] std::string gid(const BranchKey& key) const;
     [[nodiscard]] std::optional<BranchKey> key_of_gid(std::string_view gid) const;
 
-    /// SQL: remembers context and epoch in a committed row; one result row: the highest epoch. Its
-    /// commit is not flushed by itself: every answer that relies on it flushes the WAL behind it.
+    /// SQL: remembers context and epoch in a committed row; one result row: the highest epoch. The
+    /// context is the one of that epoch: a BEGIN that was lost had another capability. The commit
+    /// is not flushed by itself: every answer that relies on it flushes the WAL behind it.
     [[nodiscard]] std::string sql_remember(const PrepareOrder& order) const;
     /// The same as one statement of a transaction that is open already.
     [[nodiscard]] std::string sql_upsert(const PrepareOrder& order) const;
@@ -92,6 +94,8 @@ private:
 
 /// "(xid, branch)" as SQL literals.
 [[nodiscard]] std::string sql_key(const BranchKey& key);
+/// What a row (outcome, reason) of concordat_outcome says, or that there is none.
+[[nodiscard]] BranchFacts facts_of(const Rows& outcome);
 /// How an error of the database is reported when nothing was, or may have been, done.
 [[nodiscard]] NotDone not_done(const SqlError& error, NotDone::Kind kind);
 /// Before anything was sent to the server that could last.

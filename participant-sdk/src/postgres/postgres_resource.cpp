@@ -93,7 +93,7 @@ public:
             if (!facts) {
                 return std::unexpected(nothing_done(facts.error()));
             }
-            if (facts->outcome == Outcome::committed) {
+            if (facts->outcome == Outcome::committed || facts->is_read_only) {
                 return {};
             }
             if (facts->outcome == Outcome::aborted) {
@@ -130,7 +130,7 @@ public:
                 return std::unexpected(postgres::not_done(facts.error(), NotDone::Kind::unknown));
             }
             CONCORDAT_FAILPOINT("branch.abort_tombstone.after");
-            if (facts->outcome == Outcome::aborted) {
+            if (facts->outcome == Outcome::aborted || facts->is_read_only) {
                 return {};
             }
             if (facts->outcome == Outcome::committed) {
@@ -211,6 +211,9 @@ private:
         if (facts->prepared || facts->outcome == Outcome::committed) {
             return vote_yes();
         }
+        if (facts->is_read_only) {
+            return vote_read_only();
+        }
         if (facts->outcome == Outcome::aborted) {
             return vote_no(facts->reason);
         }
@@ -244,10 +247,13 @@ private:
         return vote_yes();
     }
 
+    // The vote stays behind: it has left with the answer, and a PREPARE that is delivered once more
+    // must not end as a no, which peers in doubt would take for the outcome.
     std::expected<VoteCast, NotDone> end_read_only(Connection& connection, const BranchKey& key) {
-        const auto ended = connection.run(
-            fmt::format("DELETE FROM concordat_outcome WHERE (xid, branch) = {}; COMMIT",
-                        postgres::sql_key(key)));
+        const auto ended =
+            connection.run(fmt::format("UPDATE concordat_outcome SET outcome = 'read_only' "
+                                       "WHERE (xid, branch) = {}; COMMIT",
+                                       postgres::sql_key(key)));
         if (!ended) {
             return end_with_no(connection, key,
                                postgres::reason_of(ended.error().sqlstate, ended.error().message));
@@ -319,6 +325,9 @@ private:
         const auto facts = store_.facts(connection, key);
         if (!facts) {
             return std::unexpected(nothing_done(facts.error()));
+        }
+        if (facts->is_read_only) {
+            return OnePhaseResult{Outcome::committed, {}};
         }
         if (!facts->outcome) {
             // Whoever works on it may commit it: "later" would say that nothing is done.

@@ -31,6 +31,7 @@ NotDone refused(std::string reason, std::optional<Outcome> outcome) {
 struct LockedBranch {
     std::optional<Outcome> outcome;
     std::string reason;
+    bool is_read_only = false; ///< voted so and left
     bool reserved = false;
     std::string payload;
     std::uint64_t epoch = 0;
@@ -120,11 +121,10 @@ private:
             branch.payload = row.text(0, 1);
             branch.epoch = row.number(0, 2);
         }
-        if (outcome.size() == 1) {
-            branch.outcome =
-                outcome.text(0, 0) == "committed" ? Outcome::committed : Outcome::aborted;
-            branch.reason = outcome.text(0, 1);
-        }
+        postgres::BranchFacts facts = postgres::facts_of(outcome);
+        branch.outcome = facts.outcome;
+        branch.reason = std::move(facts.reason);
+        branch.is_read_only = facts.is_read_only;
         return act(**lease, branch);
     }
 
@@ -159,17 +159,23 @@ private:
         if (branch.reserved || branch.outcome == Outcome::committed) {
             return vote_yes();
         }
+        if (branch.is_read_only) {
+            return vote_read_only();
+        }
         VoteCast vote = postgres::run_work(work_.reserve, connection, order.key, order.payload);
         if (vote.vote == Vote::read_only && order.context.protocol == Protocol::three_phase) {
             vote.vote = Vote::yes; // needed as an acceptor
         }
         if (vote.vote != Vote::no) {
+            // A read-only vote stays behind, as in PostgresResource.
             const std::string mark =
                 vote.vote == Vote::yes
                     ? fmt::format("UPDATE concordat_branch SET reserved = true, "
                                   "created_at = clock_timestamp() WHERE (xid, branch) = {}; ",
                                   sql_key(order.key))
-                    : std::string{};
+                    : fmt::format("INSERT INTO concordat_outcome (xid, branch, outcome) "
+                                  "VALUES ('{}', {}, 'read_only'); ",
+                                  order.key.xid.value(), order.key.branch);
             const auto done = finish(connection, mark);
             if (done) {
                 return vote;
@@ -194,7 +200,7 @@ private:
 
     std::expected<void, NotDone> confirm(Connection& connection, const BranchKey& key,
                                          const LockedBranch& branch) {
-        if (branch.outcome == Outcome::committed) {
+        if (branch.outcome == Outcome::committed || branch.is_read_only) {
             return {};
         }
         if (branch.outcome == Outcome::aborted || !branch.reserved) {
@@ -220,7 +226,7 @@ private:
 
     std::expected<void, NotDone> release(Connection& connection, const BranchKey& key,
                                          const LockedBranch& branch) {
-        if (branch.outcome == Outcome::aborted) {
+        if (branch.outcome == Outcome::aborted || branch.is_read_only) {
             return {};
         }
         if (branch.outcome == Outcome::committed) {

@@ -336,12 +336,25 @@ def test_reason_that_is_no_text_still_leaves_a_tombstone(database):
     assert service.prepare("x", INSERT).vote == "no"
 
 
-def test_read_only_branch_leaves_nothing_behind(database):
-    """A read-only branch takes no part in the second phase, so it must hold nothing and claim nothing."""
+def test_read_only_branch_holds_nothing(database):
+    """A read-only branch takes no part in the second phase, so it must hold nothing and claim no outcome."""
     service = database.service()
     assert service.prepare("x", "SELECT 1", vote="read_only").vote == "read_only"
     assert database.prepared() == []
-    assert database.execute("SELECT * FROM concordat_outcome") == []
+    assert database.execute("SELECT outcome FROM concordat_outcome") == [("read_only",)]
+    assert service.state("x") == "unknown"
+    assert [service.commit("x").status, service.abort("x").status] == [200, 200]
+
+
+def test_read_only_vote_does_not_change_when_its_prepare_is_repeated(database):
+    """A no after the vote has left would be taken for the outcome by peers of a transaction that commits."""
+    one, other = database.service(), database.service()
+    assert one.prepare("x", "SELECT 1", vote="read_only").vote == "read_only"
+    assert other.prepare("x", "SELECT 1", vote="no").vote == "read_only"
+    assert other.prepare("x", INSERT).vote == "read_only"
+    assert other.state("x") == "unknown"
+    assert database.prepared() == []
+    assert database.count() == 0
 
 
 def test_stale_epoch_is_refused_and_a_later_one_accepted(database):

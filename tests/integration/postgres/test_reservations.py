@@ -27,6 +27,16 @@ def test_commit_confirms_and_abort_releases(database):
     assert database.prepared() == []
 
 
+def test_read_only_vote_does_not_change_when_its_prepare_is_repeated(database):
+    """A no after the vote has left would be taken for the outcome by peers of a transaction that commits."""
+    service = database.service(style="reservation")
+    assert prepare(service, steps=["SELECT 1"], vote="read_only").vote == "read_only"
+    assert prepare(service, vote="no").vote == "read_only"
+    assert prepare(service).vote == "read_only"
+    assert [service.commit("x").status, service.abort("x").status] == [200, 200]
+    assert database.count("reserved") == 0
+
+
 def test_abort_before_prepare_refuses_the_late_prepare(database):
     """A reservation that comes after its release would stay for ever."""
     service = database.service(style="reservation")
