@@ -48,6 +48,11 @@ using failpoint::Kinds;
     return commands ? kinds_of(*commands) : Kinds{};
 }
 
+/// Of an entry that is new in the life of this process: what a restart replays is no step.
+[[nodiscard]] inline Kinds kinds_behind(Index last_known_at_start, const Entry& entry) {
+    return entry.index > last_known_at_start ? kinds_of(entry) : Kinds{};
+}
+
 [[nodiscard]] inline Kinds kinds_of(const std::vector<Entry>& entries) {
     Kinds kinds;
     for (const Entry& entry : entries) {

@@ -104,9 +104,9 @@ void NodeLogImpl::fulfil_one(ApplyEntries& obligation) {
             commands = std::move(*decoded);
         }
         bytes_since_snapshot_ += entry.bytes->size();
-        CONCORDAT_FAILPOINT("log.apply.*.before", kinds_of(entry));
+        CONCORDAT_FAILPOINT("log.apply.*.before", kinds_behind(last_known_at_start_, entry));
         machine_.apply(core::LogIndex{entry.index}, std::move(commands));
-        CONCORDAT_FAILPOINT("log.apply.*.after", kinds_of(entry));
+        CONCORDAT_FAILPOINT("log.apply.*.after", kinds_behind(last_known_at_start_, entry));
     }
 }
 
