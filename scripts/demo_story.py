@@ -22,6 +22,7 @@ sys.path.insert(0, str(SOURCE / "tests" / "integration" / "harness"))
 sys.dont_write_bytecode = True
 
 from demo_events import EventChapter  # noqa: E402
+from demo_termination import TerminationChapter  # noqa: E402
 from demo_voice import DemoFailure, chapter, done, expect, say  # noqa: E402
 from kafka import KafkaFailure  # noqa: E402
 from postgres import PostgresCluster, PostgresFailure  # noqa: E402
@@ -44,6 +45,7 @@ class Story:
         self.postgres: PostgresCluster | None = None
         self.cluster: Cluster | None = None
         self.shop: Shop | None = None
+        self.termination: TerminationChapter | None = None
         self.events: EventChapter | None = None
         self.committed: set[str] = set()
 
@@ -129,6 +131,10 @@ class Story:
         leader.wait_until_ready()
         done(f"{leader.name} is started again and catches up")
 
+    def coordinators_die(self) -> None:
+        self.termination = TerminationChapter(self.shop, self.folder)
+        self.committed |= self.termination.play()
+
     def orders_become_events(self) -> None:
         self.events = EventChapter(self.shop, self.folder, self.keep)
         self.committed |= self.events.play()
@@ -155,6 +161,7 @@ class Story:
         self.abort()
         self.participant_dies()
         self.leader_dies()
+        self.coordinators_die()
         self.orders_become_events()
         self.balance()
 
@@ -168,7 +175,7 @@ class Story:
         return outcome, 1000 * (time.monotonic() - began)
 
     def close(self) -> None:
-        for part in (self.events, self.shop, self.cluster, self.postgres):
+        for part in (self.events, self.termination, self.shop, self.cluster, self.postgres):
             if part is not None:
                 part.close()
         shutil.rmtree(self.folder, ignore_errors=True)
