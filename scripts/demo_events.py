@@ -65,6 +65,7 @@ class EventChapter:
             say(f"   skipped: {str(failure).splitlines()[0]}; the first time this needs the network")
             return False
         self.events = Events(self.shop, self.broker.bootstrap, self.folder, self.keep)
+        self.shop.wait_until_settled()
         waiting = self.events.outstanding()
         self.events.start()
         done(f"Kafka on port {self.broker.port}, concordat-relay at the orders, shipping-service with its own database")
