@@ -49,25 +49,33 @@ def _judge(run: Run, output: str) -> tuple[int, str]:
         return states, f"fewer than {run.least_states} states: the model shrank"
     if not run.holds and not violated:
         return states, "the mutant survived"
+    if run.violation not in output:
+        return states, f"another assertion was violated, not {run.violation}"
     return states, ""
+
+
+def explore(before: str, model: Path, defines: tuple[str, ...], level: str = "-O2", options: tuple[str, ...] = ()) -> str:
+    """What the checker of a model says, with `before` in front of the model; or why there is none."""
+    with tempfile.TemporaryDirectory(prefix="concordat-model-") as name:
+        folder = Path(name)
+        (folder / model.name).write_text(before + model.read_text(encoding="utf-8"), encoding="utf-8")
+        output = _step(["spin", "-a", *(f"-D{define}" for define in defines), model.name], folder)
+        if not (folder / "pan.c").exists():
+            return "spin refused it: " + output.strip()
+        output = _step(
+            ["cc", level, "-w", "-DSAFETY", *options, f"-DMEMLIM={MAXIMUM_MEGABYTES}", "-o", "pan", "pan.c"], folder)
+        if not (folder / "pan").exists():
+            return "the checker did not compile: " + output.strip()
+        try:
+            return _step(["./pan", f"-m{MAXIMUM_DEPTH}"], folder)
+        except subprocess.TimeoutExpired:
+            return f"timed out after {TIMEOUT_SECONDS} s"
 
 
 def check(run: Run) -> Verdict:
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="concordat-model-") as name:
-        folder = Path(name)
-        output = _step(["spin", "-a", *(f"-D{define}" for define in run.defines), str(HERE / run.model)], folder)
-        if not (folder / "pan.c").exists():
-            return Verdict(run, 0, time.monotonic() - started, "spin refused it: " + output.strip())
-        # Mutants fail within a few thousand states; optimising their checker would cost more than it saves.
-        level = "-O2" if run.holds else "-O0"
-        output = _step(["cc", level, "-w", "-DSAFETY", f"-DMEMLIM={MAXIMUM_MEGABYTES}", "-o", "pan", "pan.c"], folder)
-        if not (folder / "pan").exists():
-            return Verdict(run, 0, time.monotonic() - started, "the checker did not compile: " + output.strip())
-        try:
-            output = _step(["./pan", f"-m{MAXIMUM_DEPTH}"], folder)
-        except subprocess.TimeoutExpired:
-            output = f"timed out after {TIMEOUT_SECONDS} s"
+    # Mutants fail within a few thousand states; optimising their checker would cost more than it saves.
+    output = explore("", HERE / run.model, run.defines, "-O2" if run.holds else "-O0", run.compiler)
     states, problem = _judge(run, output)
     return Verdict(run, states, time.monotonic() - started, problem)
 

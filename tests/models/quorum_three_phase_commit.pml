@@ -6,13 +6,19 @@
  * whoever runs the termination protocol. A message is a bit that may be read late, repeatedly or never. All
  * state is durable where it is written, so a crash with restart is a process that takes no step for a while.
  *
- * Checked: no two outcomes anywhere (I1), commit only with every vote (I2); with -DLIVE, every live
- * participant has an outcome once everything that can happen has happened (I5).
+ * The group promises and accepts by entries of its log, and only after PRECOMMIT: before it, whoever asks for
+ * a promise makes it abort. A participant that is asked for a promise before it voted refuses for ever.
+ *
+ * Checked: no two outcomes anywhere (I1), commit only with every vote (I2), nobody is told "committed" that
+ * could still be aborted (I3); with -DLIVE, every live participant has an outcome once everything that can
+ * happen has happened (I5).
  *
  * -DN=2|3|4 participants   -DBALLOTS=2|3        ballots 0 .. BALLOTS-1
+ * -DVOTED                  begin when all have voted yes: the part of a large size that is not trivial
  * -DCOORDINATOR_DIES       the whole group may be gone for ever
- * -DPARTICIPANT_DIES       participant 0 may be gone for ever
+ * -DDEAD=k                 participants 0 .. k-1 may be gone for ever
  * -DBUG_...                mutants, each one rule broken; see tests/models/run
+ * TAKEN(...)               names the row of transitions.txt that allows this step; see README.md
  */
 #ifndef N
 #define N 2
@@ -20,12 +26,23 @@
 #ifndef BALLOTS
 #define BALLOTS 3
 #endif
+#ifndef DEAD
+#define DEAD 0
+#endif
+#ifndef TAKEN
+#define TAKEN(row)
+#define TAKEN_BY(row, who)
+#define TAKEN_AT(row, who, at)
+#endif
 #define GROUP_IS_ACCEPTOR (1 - (N % 2))
 #define A (N + GROUP_IS_ACCEPTOR)
 #define MAJORITY (A / 2 + 1)
 
 #ifdef BUG_TERMINATE_WITH_MINORITY
 #define TERMINATION_QUORUM (A / 2)
+#elif defined(BUG_QUORUM_NOT_NAMED)
+/* Whoever does not know how many acceptors there are takes those who answer for all. */
+#define TERMINATION_QUORUM 1
 #else
 #define TERMINATION_QUORUM MAJORITY
 #endif
@@ -44,16 +61,18 @@
 #define NO 2
 
 /* The transaction in the coordinator group's log. */
-#define PREPARING 0
-#define PRECOMMITTED 1
-#define LOGGED_ABORT 2
-#define LOGGED_COMMIT 3
+#define UNKNOWN 0
+#define PREPARING 1
+#define PRECOMMITTED 2
+#define LOGGED_ABORT 3
+#define LOGGED_COMMIT 4
 
 #define AT(b, a) ((b) * A + (a))
 
 byte vote[N], outcome[N];
 byte log;
 bit sent_prepare, decided_commit, decided_abort;
+bit told_committed;                          /* history: the client has its answer */
 /* Acceptors: highest promise; highest accepted ballot plus one, and its value. */
 byte promised[A], accepted_ballot[A], accepted_value[A];
 /* Messages of the termination protocol, by ballot and acceptor. */
@@ -92,17 +111,24 @@ inline agree(i) {
 
 /* I1 of the decisions themselves, whether or not anybody hears of them. */
 inline announce_commit() { assert(!decided_abort); decided_commit = 1 }
-inline announce_abort() { assert(!decided_commit); decided_abort = 1 }
+inline announce_abort() { assert(!decided_commit && !told_committed); decided_abort = 1 }
 
-#define PROMISE(a, b) \
-    atomic { promise_asked[b] && promised[a] < b && !promise_given[AT(b, a)] -> \
-        promised[a] = b; \
+/* Steps of an acceptor that has no outcome; with an outcome it answers that instead. */
+#define PROMISE(a, b, row) \
+    promise_asked[b] && promised[a] < b && !promise_given[AT(b, a)] -> \
+        TAKEN_AT(row, a, b) promised[a] = b; \
         promise_ballot[AT(b, a)] = accepted_ballot[a]; promise_value[AT(b, a)] = accepted_value[a]; \
-        promise_given[AT(b, a)] = 1 }
-#define ACCEPT(a, b) \
-    atomic { accept_asked[b] != 0 && promised[a] <= b && !accept_given[AT(b, a)] -> \
-        promised[a] = b; accepted_ballot[a] = b + 1; accepted_value[a] = accept_asked[b]; \
-        accept_given[AT(b, a)] = 1 }
+        promise_given[AT(b, a)] = 1
+#define ACCEPT(a, b, row) \
+    accept_asked[b] != 0 && promised[a] <= b && !accept_given[AT(b, a)] -> \
+        TAKEN_AT(row, a, b) promised[a] = b; accepted_ballot[a] = b + 1; accepted_value[a] = accept_asked[b]; \
+        accept_given[AT(b, a)] = 1
+/* Asked for a promise before it voted, a participant refuses (Q2): that settles it at once (Q8). */
+#define PARTICIPATE(b) \
+    atomic { promise_asked[b] && vote[me] == 0 && outcome[me] == 0 -> \
+        TAKEN_BY(three_refused, me) vote[me] = NO; outcome[me] = ABORT; agree(me) } \
+    :: atomic { outcome[me] == 0 && vote[me] == YES && PROMISE(me, b, three_promise) } \
+    :: atomic { outcome[me] == 0 && ACCEPT(me, b, three_accept) }
 #ifdef BUG_ACCEPT_AFTER_HIGHER_PROMISE
 #define MAY_PRECOMMIT(a) true
 #else
@@ -111,47 +137,66 @@ inline announce_abort() { assert(!decided_commit); decided_abort = 1 }
 
 proctype Participant(byte me) {
     end: do
-    :: atomic { sent_prepare && vote[me] == 0 && outcome[me] == 0 -> vote[me] = YES }
-    :: atomic { vote[me] == 0 && outcome[me] == 0 -> vote[me] = NO; outcome[me] = ABORT; agree(me) }
+    :: atomic { sent_prepare && vote[me] == 0 && outcome[me] == 0 ->
+        TAKEN_BY(three_vote_yes, me) vote[me] = YES }
+    :: atomic { vote[me] == 0 && outcome[me] == 0 ->
+        TAKEN_BY(three_vote_no, me) vote[me] = NO; outcome[me] = ABORT; agree(me) }
 #ifdef BUG_REFUSE_AFTER_YES
     :: atomic { vote[me] == YES && outcome[me] == 0 -> vote[me] = NO; outcome[me] = ABORT; agree(me) }
+#endif
+#ifdef BUG_YES_BEFORE_PREPARED
+    :: atomic { vote[me] == YES && outcome[me] == 0 && accepted_ballot[me] == 0 -> vote[me] = 0 }
 #endif
 #ifdef BUG_TIMEOUT_DECIDES
     :: atomic { vote[me] == YES && outcome[me] == 0 && accepted_ballot[me] == 0 ->
         outcome[me] = ABORT; agree(me) }
 #endif
     /* PRE-COMMIT, ballot 0. */
-    :: atomic { accept_asked[0] == COMMIT && vote[me] == YES && MAY_PRECOMMIT(me) && !accept_given[AT(0, me)] ->
+    :: atomic { accept_asked[0] == COMMIT && vote[me] == YES && outcome[me] == 0 && MAY_PRECOMMIT(me) &&
+        !accept_given[AT(0, me)] ->
+        TAKEN_AT(three_accept, me, 0)
         accepted_ballot[me] = 1; accepted_value[me] = COMMIT; accept_given[AT(0, me)] = 1 }
-    :: PROMISE(me, 1)
-    :: ACCEPT(me, 1)
+    :: PARTICIPATE(1)
 #if BALLOTS > 2
-    :: PROMISE(me, 2)
-    :: ACCEPT(me, 2)
+    :: PARTICIPATE(2)
 #endif
 #ifdef BUG_VOLATILE_ACCEPTOR
     :: atomic { promised[me] != 0 -> promised[me] = 0; accepted_ballot[me] = 0; accepted_value[me] = 0 }
 #endif
-    /* Any tombstone settles it for everybody. */
+#ifndef BUG_TOMBSTONE_UNSAID
+    /* Any tombstone settles it for everybody who asks. */
     :: atomic { vote[me] == NO && !decided_abort -> announce_abort() }
-    :: atomic { decided_commit && outcome[me] == 0 -> outcome[me] = COMMIT; agree(me) }
-    :: atomic { decided_abort && outcome[me] == 0 -> outcome[me] = ABORT; agree(me) }
-#ifdef PARTICIPANT_DIES
-    :: me == 0 -> break
+#endif
+#ifdef BUG_ACCEPTED_IS_DECIDED
+    :: atomic { accepted_ballot[me] != 0 && accepted_value[me] == COMMIT && !decided_commit -> announce_commit() }
+#endif
+    :: atomic { decided_commit && outcome[me] == 0 ->
+        TAKEN_BY(three_committed, me) outcome[me] = COMMIT; agree(me) }
+    :: atomic { decided_abort && outcome[me] == 0 && vote[me] == YES ->
+        TAKEN_BY(three_aborted, me) outcome[me] = ABORT; agree(me) }
+    :: atomic { decided_abort && outcome[me] == 0 && vote[me] == 0 ->
+        TAKEN_BY(three_refused, me) vote[me] = NO; outcome[me] = ABORT; agree(me) }
+#if DEAD > 0
+    :: me < DEAD -> break
 #endif
     od
 }
 
-#if GROUP_IS_ACCEPTOR
-#define GROUP_MAY_PRECOMMIT (promised[N] == 0)
+#ifdef BUG_GROUP_PROMISES_WHILE_PREPARING
+#define GROUP_MAY_PROMISE (log == PREPARING || log == PRECOMMITTED)
 #else
-#define GROUP_MAY_PRECOMMIT true
+#define GROUP_MAY_PROMISE (log == PRECOMMITTED)
 #endif
 
 proctype CoordinatorGroup() {
     end: do
+    /* PREPARE is sent in parallel with BEGIN. */
     :: atomic { !sent_prepare -> sent_prepare = 1 }
-    :: atomic { log == PREPARING && ALL_YES && GROUP_MAY_PRECOMMIT ->
+    :: atomic { log == UNKNOWN -> TAKEN(three_begin) log = PREPARING }
+    /* An inquiry or a ballot about what the log does not know: a later BEGIN has no effect. */
+    :: atomic { log == UNKNOWN -> TAKEN(three_tombstone) log = LOGGED_ABORT; announce_abort() }
+    :: atomic { log == PREPARING && ALL_YES ->
+        TAKEN(three_precommit)
         log = PRECOMMITTED; accept_asked[0] = COMMIT;
 #if GROUP_IS_ACCEPTOR
         accepted_ballot[N] = 1; accepted_value[N] = COMMIT; accept_given[AT(0, N)] = 1
@@ -160,29 +205,41 @@ proctype CoordinatorGroup() {
 #ifdef BUG_PRECOMMIT_WITHOUT_ALL_VOTES
     :: atomic { log == PREPARING && vote[0] == YES -> log = PRECOMMITTED; accept_asked[0] = COMMIT }
 #endif
+#ifdef BUG_PRECOMMIT_AFTER_ABORT
+    :: atomic { log == LOGGED_ABORT && ALL_YES -> log = PRECOMMITTED; accept_asked[0] = COMMIT }
+#endif
 #ifdef BUG_PRECOMMIT_BEFORE_LOGGED
     :: atomic { log == PREPARING && ALL_YES && accept_asked[0] == 0 -> accept_asked[0] = COMMIT }
     :: atomic { ACCEPTS(0) >= COMMIT_QUORUM && !decided_commit -> announce_commit() }
 #endif
-    /* A NO or the deadline: alone only as long as PRECOMMIT is not in the log. */
-    :: atomic { log == PREPARING -> log = LOGGED_ABORT; announce_abort() }
+    /* A NO, the deadline or a ballot: alone only as long as PRECOMMIT is not in the log. */
+    :: atomic { log == PREPARING -> TAKEN(three_abort) log = LOGGED_ABORT; announce_abort() }
 #ifdef BUG_ABORT_AFTER_PRECOMMIT
     :: atomic { log == PRECOMMITTED -> log = LOGGED_ABORT; announce_abort() }
 #endif
     :: atomic { log == PRECOMMITTED && !decided_commit && ACCEPTS(0) >= COMMIT_QUORUM ->
-        log = LOGGED_COMMIT; announce_commit() }
+        TAKEN(three_commit) log = LOGGED_COMMIT; announce_commit() }
     /* What the participants decided without the group is learned and logged. */
-    :: atomic { log == PRECOMMITTED && decided_abort -> log = LOGGED_ABORT }
-    :: atomic { log == PRECOMMITTED && decided_commit -> log = LOGGED_COMMIT }
+    :: atomic { log == PRECOMMITTED && decided_abort -> TAKEN(three_abort) log = LOGGED_ABORT }
+    :: atomic { log == PRECOMMITTED && decided_commit -> TAKEN(three_commit) log = LOGGED_COMMIT }
 #ifdef BUG_IGNORE_PARTICIPANTS_ABORT
     :: atomic { log == PRECOMMITTED && decided_abort -> log = LOGGED_COMMIT; announce_commit() }
 #endif
+    :: atomic { log == LOGGED_COMMIT && !told_committed -> TAKEN(three_told_committed) told_committed = 1 }
+#ifdef BUG_ANSWER_AT_PRECOMMIT
+    :: atomic { log == PRECOMMITTED && !told_committed -> told_committed = 1 }
+#endif
 #if GROUP_IS_ACCEPTOR
-    :: PROMISE(N, 1)
-    :: ACCEPT(N, 1)
+    :: atomic { GROUP_MAY_PROMISE && PROMISE(N, 1, three_group_promise) }
+    :: atomic { log == PRECOMMITTED && ACCEPT(N, 1, three_group_accept) }
 #if BALLOTS > 2
-    :: PROMISE(N, 2)
-    :: ACCEPT(N, 2)
+    :: atomic { GROUP_MAY_PROMISE && PROMISE(N, 2, three_group_promise) }
+    :: atomic { log == PRECOMMITTED && ACCEPT(N, 2, three_group_accept) }
+#endif
+#ifdef BUG_GROUP_ANSWERS_BEFORE_LOGGED
+    /* The next leader reads a log in which the promise, and what was accepted, never came to be. */
+    :: atomic { promised[N] != 0 ->
+        promised[N] = 0; accepted_ballot[N] = 1; accepted_value[N] = COMMIT }
 #endif
 #endif
 #ifdef COORDINATOR_DIES
@@ -233,16 +290,11 @@ proctype Termination(byte ballot) {
         fi }
 }
 
-#ifdef PARTICIPANT_DIES
-#define FIRST_LIVE 1
-#else
-#define FIRST_LIVE 0
-#endif
 #ifdef LIVE
 active proctype Monitor() {
     byte k;
     endm: timeout;
-    for (k : FIRST_LIVE .. (N - 1)) {
+    for (k : DEAD .. (N - 1)) {
         assert(outcome[k] != 0)
     }
 }
@@ -251,9 +303,16 @@ active proctype Monitor() {
 init {
     byte i;
     atomic {
+#ifdef VOTED
+        log = PREPARING; sent_prepare = 1;
+        for (i : 0 .. (N - 1)) { vote[i] = YES };
+#endif
         for (i : 0 .. (N - 1)) { run Participant(i) };
         run CoordinatorGroup();
         run Termination(1);
+#ifdef BUG_BALLOT_NOT_UNIQUE
+        run Termination(1);
+#endif
 #if BALLOTS > 2
         run Termination(2)
 #endif

@@ -1,8 +1,9 @@
-"""Every model holds in every size of the catalogue, and every mutant is caught."""
+"""Every model holds in every size of the catalogue, what must wait waits, and every mutant is caught."""
 
 from __future__ import annotations
 
 import re
+import resource
 import sys
 from pathlib import Path
 
@@ -13,14 +14,28 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import catalogue  # noqa: E402
 import checker  # noqa: E402
 
+HERE = Path(__file__).resolve().parent
+SECONDS_ON_TWO_CORES = 60
+
+
+def processor_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
 
 @pytest.fixture(scope="session")
 def verdicts(request) -> dict[str, checker.Verdict]:
     """All runs at once, in parallel; the tests below only look at their own."""
+    before = processor_seconds()
     found = checker.check_all(list(catalogue.RUNS))
+    request.config.stash[PROCESSOR_SECONDS] = processor_seconds() - before
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         print("\n" + checker.table(found))
+        print(f"{request.config.stash[PROCESSOR_SECONDS]:.0f} processor seconds")
     return {verdict.run.name: verdict for verdict in found}
+
+
+PROCESSOR_SECONDS = pytest.StashKey[float]()
 
 
 @pytest.mark.parametrize("run", catalogue.RUNS, ids=lambda run: run.name)
@@ -33,12 +48,32 @@ def test_every_mutant_in_the_models_is_in_the_catalogue():
     listed = {(run.model, define) for run in catalogue.MUTANTS for define in run.defines if define.startswith("BUG_")}
     written = {
         (path.name, bug)
-        for path in Path(__file__).parent.glob("*.pml")
+        for path in HERE.glob("*.pml")
         for bug in re.findall(r"\bBUG_[A-Z_]+[A-Z]\b", path.read_text(encoding="utf-8"))
     }
     assert listed == written
 
 
+def test_every_rule_of_the_protocols_is_broken_by_a_mutant():
+    """The rules are those that the documentation numbers; each has a mutant, and its other tests exist."""
+    rules = {rule.key: rule for rule in catalogue.RULES}
+    documented = (HERE.parents[1] / "docs/concepts/protocols.md").read_text(encoding="utf-8")
+    assert {key for key in rules if key[0] in "PQ"} == set(re.findall(r"^\| ([PQ]\d+) \|", documented, re.MULTILINE))
+    for rule in rules.values():
+        assert rule.mutants, rule.key
+        for test in rule.tests:
+            assert (HERE.parents[1] / test).exists(), test
+
+
+def test_the_readme_lists_rules_and_mutants_as_the_catalogue_does():
+    assert catalogue.rules_table() in (HERE / "README.md").read_text(encoding="utf-8")
+
+
 def test_the_state_spaces_are_as_large_as_published(verdicts):
     """The holding models together visit at least two million states."""
     assert sum(verdict.states for verdict in verdicts.values() if verdict.run.holds) >= 2_000_000
+
+
+def test_it_all_fits_into_a_minute(verdicts, request):
+    """Counted in processor time, so that a busy machine does not fail it: a minute on two cores."""
+    assert request.config.stash[PROCESSOR_SECONDS] <= 2 * SECONDS_ON_TWO_CORES

@@ -158,6 +158,17 @@ def test_peers_without_the_capability_are_refused(databases):
     assert databases[0].execute("SELECT promised_round, accepted_round FROM concordat_branch") == [(0, None)]
 
 
+def test_prepare_of_a_later_epoch_replaces_the_capability(databases):
+    """A BEGIN can be lost with its leader; the capability of the one in the log must be the one that counts."""
+    service = participants(databases)[0]
+    lost = {**context([service]), "capability": "capability-of-a-lost-begin"}
+    assert service.prepare("x", INSERT, epoch=3, context=lost).vote == "yes"
+    assert service.prepare("x", INSERT, epoch=5, context=context([service])).vote == "yes"
+    assert service.prepare("x", INSERT, epoch=4, context=lost).status == 409
+    assert service.state("x", capability="capability-of-a-lost-begin") == 403
+    assert service.state("x", capability=SECRET) == "prepared"
+
+
 def test_two_replicas_never_share_a_ballot(databases, pool):
     """Replicas of one participant propose under the same proposer number, so the rounds must differ."""
     first = participants(databases)
