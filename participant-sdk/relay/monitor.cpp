@@ -76,6 +76,18 @@ struct Change {
     bool of_key; // the parameters are topic and key; otherwise the id
 };
 
+bool is_change(AdminRequest::Kind kind) {
+    switch (kind) {
+    case AdminRequest::Kind::replay_parked:
+    case AdminRequest::Kind::skip_parked:
+    case AdminRequest::Kind::replay_dead:
+    case AdminRequest::Kind::drop_dead:
+        return true;
+    default:
+        return false;
+    }
+}
+
 Change change_of(AdminRequest::Kind kind) {
     switch (kind) {
     case AdminRequest::Kind::replay_parked:
@@ -264,8 +276,12 @@ void Monitor::answer(AdminRequest request, Callback callback) {
     }
     auto done = carry_out(request);
     if (!done) {
+        const bool unknown = done.error().connection_lost && is_change(request.kind);
         connection_.reset();
-        callback({.kind = AdminAnswer::Kind::unavailable, .text = done.error().detail});
+        callback({.kind = AdminAnswer::Kind::unavailable,
+                  .text = std::string("the database failed") +
+                          (unknown ? ", look whether the change was made: " : ": ") +
+                          done.error().detail});
         return;
     }
     callback(std::move(*done));

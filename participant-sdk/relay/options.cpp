@@ -288,7 +288,7 @@ void add_process_entries(std::vector<Entry>& table) {
                      },
                      [](const Options& o) { return std::to_string(o.http.port); }});
     table.push_back(
-        {"http.admin", "offer the routes that replay parked keys and dead rows",
+        {"http.admin", "offer the routes that change the outbox or show payloads",
          [](Options& o, const std::string& value) { return parse_bool(o.http.admin, value); },
          [](const Options& o) { return std::string(o.http.admin ? "true" : "false"); }});
     const auto log = &Options::log;

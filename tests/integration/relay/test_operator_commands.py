@@ -9,6 +9,7 @@ from relay_process import PROGRAMS, probe, wait_until
 from stack import free_ports
 
 OK, REFUSED, USAGE, UNREACHABLE, NOT_FOUND = range(5)
+UNHEALTHY = 7
 TOO_LARGE = "x" * 5000  # for topics with max.message.bytes=3000
 
 
@@ -64,6 +65,22 @@ def test_status_shows_how_two_instances_share(outbox):
             return {entry["instance"]: entry["buckets"]
                     for entry in as_json("outbox", "status", relay=one)["leases"]["instances"]}
         wait_until(lambda: shares() == {"one": 32, "two": 32}, shares)
+
+
+def test_status_without_a_database_says_so(outbox):
+    """The relay still answers, with the trouble in words; the exit code tells a script."""
+    with outbox.relay() as relay:
+        relay.wait_ready()
+        outbox.postgres.kill()
+        try:
+            done = wait_until(
+                lambda: (ran := concordat("outbox", "status", relay=relay)).returncode == UNHEALTHY and ran, relay.log)
+            assert "database" in done.stderr
+            assert "pending rows" in done.stdout
+            assert concordat("outbox", "parked", relay=relay).returncode == UNHEALTHY
+        finally:
+            outbox.postgres.start()
+        wait_until(lambda: concordat("outbox", "status", relay=relay).returncode == OK, relay.log)
 
 
 def test_a_parked_key_is_listed_and_replayed(outbox):
