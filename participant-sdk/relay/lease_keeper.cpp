@@ -3,6 +3,7 @@
 #include "participant-sdk/relay/database.hpp"
 #include "participant-sdk/relay/event_log.hpp"
 
+#include <algorithm>
 #include <optional>
 #include <vector>
 
@@ -134,6 +135,12 @@ void LeaseKeeper::set_status(bool connected, std::string detail) {
     status_.detail = std::move(detail);
 }
 
+// The others look once per heartbeat: with that, they have an expired lease within its duration.
+std::chrono::milliseconds LeaseKeeper::granted() const noexcept {
+    return options_.lease.duration -
+           std::min(options_.lease.heartbeat, options_.lease.duration / 10);
+}
+
 std::expected<void, std::string> LeaseKeeper::renew(Session& session) {
     const auto sent_at = std::chrono::steady_clock::now();
     if (sent_at < next_renewal_) {
@@ -143,7 +150,7 @@ std::expected<void, std::string> LeaseKeeper::renew(Session& session) {
     const HeldArrays arrays = arrays_of(held, held.owned);
     const auto renewed = session.execute(sql_renew, Parameters()
                                                         .text(instance_)
-                                                        .int64(options_.lease.duration.count())
+                                                        .int64(granted().count())
                                                         .int16_array(arrays.buckets)
                                                         .int64_array(arrays.epochs));
     if (!renewed) {
@@ -158,7 +165,7 @@ std::expected<void, std::string> LeaseKeeper::renew(Session& session) {
         const std::lock_guard lock(mutex_);
         grant_.owned = kept;
         grant_.leaving &= kept;
-        grant_.valid_until = sent_at + options_.lease.duration - options_.lease.margin;
+        grant_.valid_until = sent_at + granted() - options_.lease.margin;
         if (lost) {
             ++grant_.version;
         }
@@ -208,7 +215,7 @@ std::expected<void, std::string> LeaseKeeper::balance(Session& session) {
     const auto taken = session.execute(
         sql_take, Parameters()
                       .text(instance_)
-                      .int64(options_.lease.duration.count())
+                      .int64(granted().count())
                       .int64(static_cast<std::int64_t>(share - held.owned.count())));
     if (!taken) {
         return std::unexpected(taken.error());
@@ -224,7 +231,7 @@ std::expected<void, std::string> LeaseKeeper::balance(Session& session) {
         grant_.epochs[bucket] = taken->int64(row, 1);
     }
     if (held.owned.none()) {
-        grant_.valid_until = sent_at + options_.lease.duration - options_.lease.margin;
+        grant_.valid_until = sent_at + granted() - options_.lease.margin;
     }
     ++grant_.version;
     log_event(
@@ -271,8 +278,9 @@ std::expected<void, std::string> LeaseKeeper::beat(Session& session) {
             return std::unexpected(cleaned.error());
         }
     }
+    // Shorter than a lease: by the time the leases of a dead one end, its share is counted free.
     const auto alive = session.execute(
-        sql_heartbeat, Parameters().text(instance_).int64(options_.lease.duration.count()));
+        sql_heartbeat, Parameters().text(instance_).int64(options_.lease.duration.count() / 2));
     if (!alive) {
         return std::unexpected(alive.error());
     }

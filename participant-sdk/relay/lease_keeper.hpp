@@ -88,6 +88,7 @@ private:
     [[nodiscard]] std::expected<void, std::string> release(Session& session, const Buckets& which);
     void give_everything_back(Session& session);
     void set_status(bool connected, std::string detail);
+    [[nodiscard]] std::chrono::milliseconds granted() const noexcept;
 
     const Options& options_;
     const std::string instance_;

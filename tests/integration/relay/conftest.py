@@ -120,3 +120,19 @@ def assert_in_order(found, count):
         assert numbers == sorted(numbers)
         seen += numbers
     assert sorted(seen) == list(range(count))
+
+
+def murmur2(data):
+    """Kafka's hash of keys, as its Java client computes it."""
+    mask, m = 0xFFFFFFFF, 0x5BD1E995
+    value = 0x9747B28C ^ len(data)
+    whole = len(data) // 4 * 4
+    for at in range(0, whole, 4):
+        k = int.from_bytes(data[at:at + 4], "little") * m & mask
+        k = (k ^ k >> 24) * m & mask
+        value = value * m & mask ^ k
+    rest = data[whole:]
+    if rest:
+        value = (value ^ int.from_bytes(rest, "little")) * m & mask
+    value = (value ^ value >> 13) * m & mask
+    return value ^ value >> 15

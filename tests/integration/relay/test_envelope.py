@@ -2,17 +2,29 @@
 
 import json
 import re
+import time
 import uuid
 
+from conftest import murmur2
 from relay_process import header, probe, records
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-def test_debezium_preset_is_a_drop_in_for_the_outbox_event_router(outbox):
-    """Record by record: topic by aggregatetype, key aggregateid, value payload, header id; nothing else.
+def through_the_routers_columns(outbox, rows):
+    """Writes rows as a service that used the router does: plain INSERTs, a payload of type jsonb, DELETEs at once."""
+    for row in rows:
+        outbox.execute(
+            "INSERT INTO concordat_outbox_debezium (id, aggregatetype, aggregateid, type, payload) "
+            "VALUES (%(id)s, %(aggregatetype)s, %(aggregateid)s, %(type)s, %(payload)s::jsonb)", row)
 
-    The rows are written through a table with the router's column names, as a service that used it would.
+
+def test_debezium_preset_is_a_drop_in_for_the_outbox_event_router(outbox):
+    """Record by record against what Debezium documents for the router's defaults.
+
+    Columns id uuid, aggregatetype, aggregateid, type varchar(255), payload jsonb. Topic: "outbox.event." and
+    aggregatetype. Key: aggregateid. Value: the payload alone, as text. Headers: "id" alone; the type is nowhere.
+    One record for each INSERT, none for a DELETE. Partition: the key's, by the Java client's hash.
     """
     order, customer = outbox.topic("Order"), outbox.topic("Customer")
     rows = []
@@ -22,23 +34,72 @@ def test_debezium_preset_is_a_drop_in_for_the_outbox_event_router(outbox):
             "aggregatetype": order if number % 2 else customer,
             "aggregateid": f"aggregate-{number % 7}",
             "type": "OrderCreated" if number % 3 else "OrderLineUpdated",
-            "payload": json.dumps({"id": number, "lineItems": [{"item": "Ümläut", "quantity": number}]}),
+            "payload": json.dumps({"id": number, "lineItems": [{"item": "Ümläut \"x\"", "quantity": number}]}),
         })
-    with outbox.relay():
-        for row in rows:
-            outbox.execute(
-                "INSERT INTO concordat_outbox_debezium (id, aggregatetype, aggregateid, type, payload) "
-                "VALUES (%(id)s, %(aggregatetype)s, %(aggregateid)s, %(type)s, %(payload)s)", row)
-        outbox.wait_empty()
-    found = {header(record, "id"): record for record in outbox.records(order, customer)}
-    assert len(found) == len(rows)
+    expected = {}  # what Debezium reads from a jsonb column is the database's own rendering of it
     for row in rows:
-        record = found[row["id"]]
-        # Debezium documentation, "Outbox Event Router", with its default settings.
+        expected[row["id"]] = outbox.execute("SELECT %s::jsonb::text", (row["payload"],))[0][0]
+    with outbox.relay():
+        through_the_routers_columns(outbox, rows)
+        outbox.wait_empty()
+    found = outbox.records(order, customer)
+    assert len(found) == len(rows)
+    records_by_id = {header(record, "id"): record for record in found}
+    for row in rows:
+        record = records_by_id[row["id"]]
         assert record["topic"] == "outbox.event." + row["aggregatetype"]
         assert record["key"] == row["aggregateid"]
-        assert record["value"] == row["payload"]
+        assert record["value"] == expected[row["id"]]
         assert record["headers"] == [["id", row["id"]]]
+        assert record["partition"] == (murmur2(record["key"].encode()) & 0x7FFFFFFF) % 4
+        assert abs(record["timestamp"] / 1000 - time.time()) < 600
+    for topic in (order, customer):
+        for key in {row["aggregateid"] for row in rows}:
+            written = [row["id"] for row in rows if (row["aggregatetype"], row["aggregateid"]) == (topic, key)]
+            assert written == [header(record, "id") for record in found
+                               if record["topic"].endswith(topic) and record["key"] == key]
+
+
+def test_debezium_preset_treats_missing_values_as_the_router_does(outbox):
+    """No aggregateid: no key. payload NULL: a null value. An empty payload stays empty: the router's option that
+    makes a tombstone of it is off by default."""
+    topic = outbox.topic(partitions=1)
+    with outbox.relay():
+        outbox.execute("INSERT INTO concordat_outbox_debezium (id, aggregatetype, aggregateid, type, payload) VALUES "
+                       "(gen_random_uuid(), %(t)s, NULL, 'T', 'no key'), (gen_random_uuid(), %(t)s, 'k', 'T', NULL), "
+                       "(gen_random_uuid(), %(t)s, 'k', 'T', '')", {"t": topic})
+        outbox.wait_empty()
+    found = outbox.records(topic)
+    assert sorted(((record["key"], record["value"]) for record in found), key=str) == sorted(
+        [(None, "no key"), ("k", None), ("k", "")], key=str)
+
+
+def test_payload_bytes_pass_through_untouched(outbox):
+    """Avro, protobuf, anything: the value is the column, byte for byte, in both presets."""
+    payload = bytes([0, 255, 254, 10, 13, 0, 128, 92, 34]) + "Ü".encode("latin-1")
+    topic = outbox.topic(partitions=1)
+    plain = f"t{outbox.number}.binary"
+    probe("create", outbox.kafka.bootstrap, f"{plain}:1")
+    with outbox.relay() as relay:
+        outbox.publish(topic, "k", payload)
+        outbox.wait_empty()
+        assert relay.terminate() == 0
+    with outbox.relay(envelope__preset="cloudevents") as relay:
+        outbox.publish(plain, "k", payload)
+        outbox.wait_empty()
+    for [record] in (outbox.records(topic), records(outbox.kafka.bootstrap, plain)):
+        assert (record["hex"], record["size"]) == (payload.hex(), len(payload))
+
+
+def test_topic_rule_replaces_the_routers_route_topic_replacement(outbox):
+    """Another prefix, or one topic for all rows."""
+    probe("create", outbox.kafka.bootstrap, f"events.r{outbox.number}:1", f"all.r{outbox.number}:1")
+    for rule, topic in (("events.${topic}", f"events.r{outbox.number}"), (f"all.r{outbox.number}",) * 2):
+        with outbox.relay(envelope__topic_rule=rule) as relay:
+            outbox.publish(f"r{outbox.number}", "k", "x")
+            outbox.wait_empty()
+            assert relay.terminate() == 0
+        assert len(records(outbox.kafka.bootstrap, topic)) == 1
 
 
 def test_debezium_preset_can_place_the_type_in_a_header(outbox):

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from conftest import assert_in_order, values_by_key
+from conftest import assert_in_order, murmur2, values_by_key
 from relay_process import wait_until
 
 
@@ -205,22 +205,6 @@ def test_poll_stays_cheap_over_dead_rows_that_vacuum_cannot_remove(outbox):
             whole = float(re.search(r"Execution Time: ([\d.]+) ms", plan).group(1)) / 1000
             assert statistics.median(polls) < 0.005
             assert statistics.median(polls) < whole / 4, "the poll walks over the dead rows"
-
-
-def murmur2(data):
-    """Kafka's hash of keys, as its Java client computes it."""
-    mask, m = 0xFFFFFFFF, 0x5BD1E995
-    value = 0x9747B28C ^ len(data)
-    whole = len(data) // 4 * 4
-    for at in range(0, whole, 4):
-        k = int.from_bytes(data[at:at + 4], "little") * m & mask
-        k = (k ^ k >> 24) * m & mask
-        value = value * m & mask ^ k
-    rest = data[whole:]
-    if rest:
-        value = (value ^ int.from_bytes(rest, "little")) * m & mask
-    value = (value ^ value >> 13) * m & mask
-    return value ^ value >> 15
 
 
 @pytest.mark.parametrize("key,expected", [
