@@ -1,7 +1,9 @@
 // A participant whose work is written in the payload, so that a test can make every trap happen:
 //   {"steps": ["SQL", …], "vote": "yes"|"no"|"read_only"}
 // A step {"swallow": "SQL"} drops the error of its statement, {"throw": "text"} and
-// {"throw_bytes": [numbers]} throw. In the
+// {"throw_bytes": [numbers]} throw. A step {"publish": {"topic", "key", "payload", "type",
+// "headers", "event_id"}} goes through the outbox; all but the topic may be missing, a text may be
+// {"bytes": [numbers]} or {"size": N}, headers are pairs. It throws what publish() says. In the
 // reservation style `confirm` and `release` hold the steps of the second phase.
 
 #include <concordat/outbox.hpp>
@@ -19,10 +21,46 @@ namespace {
 
 using Json = nlohmann::json;
 
+std::string text_of(const Json& value) {
+    if (value.is_string()) {
+        return value.get<std::string>();
+    }
+    if (value.contains("size")) {
+        return std::string(value["size"].get<std::size_t>(), 'x');
+    }
+    const auto bytes = value.at("bytes").get<std::vector<unsigned char>>();
+    return {bytes.begin(), bytes.end()};
+}
+
+void publish(const Json& step, concordat::PostgresBranch& branch) {
+    concordat::outbox::Message message;
+    message.topic = text_of(step.at("topic"));
+    if (step.contains("key")) {
+        message.key = text_of(step["key"]);
+    }
+    if (step.contains("payload")) {
+        message.payload = text_of(step["payload"]);
+    }
+    message.type = text_of(step.value("type", Json("")));
+    for (const Json& header : step.value("headers", Json::array())) {
+        message.headers.emplace_back(text_of(header.at(0)), text_of(header.at(1)));
+    }
+    message.event_id = step.value("event_id", "");
+    const auto published = concordat::outbox::publish(branch.transaction(), message);
+    if (!published) {
+        const bool refused =
+            published.error().kind == concordat::outbox::PublishError::Kind::invalid_message;
+        throw std::runtime_error((refused ? "invalid: " : "database: ") + published.error().detail);
+    }
+    fmt::print("published {}\n", *published);
+}
+
 void run_steps(const Json& payload, const char* name, concordat::PostgresBranch& branch) {
     for (const Json& step : payload.value(name, Json::array())) {
         if (step.is_string()) {
             branch.transaction().exec(step.get<std::string>());
+        } else if (step.contains("publish")) {
+            publish(step["publish"], branch);
         } else if (step.contains("throw_bytes")) {
             const auto bytes = step["throw_bytes"].get<std::vector<unsigned char>>();
             throw std::runtime_error(std::string(bytes.begin(), bytes.end()));
