@@ -85,7 +85,8 @@ ALLOWED = (
     (TWO, "log begin 2pc a,b; a vote_yes; b vote_yes; log decide_commit; log decide_abort late; a committed; b committed"),
     ("2pc", "log enlist a; log enlist b; a vote_yes; b vote_yes; log decide_commit; a committed; b committed; log end"),
     ("1pc a", "a committed; log decide_commit; client told_committed; log end"),
-    ("1pc a", "a vote_no; log decide_abort; client told_aborted"),
+    ("1pc a", "a tombstone; a vote_no; log decide_abort; client told_aborted"),
+    (TWO, "a tombstone; a vote_no; b vote_read_only; b vote_read_only; log decide_abort"),
     (THREE, f"{PRECOMMITTED}; a accept 0.0 commit; b accept 0.0 commit; log decide_commit; c committed; a committed; "
             "b committed; log end; client told_committed"),
     (THREE, f"{PRECOMMITTED}; a accept 0.0 commit; b promise 1.2; c promise 1.2; a promise 1.2; b accept 1.2 commit; "
@@ -122,7 +123,7 @@ FORBIDDEN = (
     (TWO, "a vote_yes; a vote_no"),                                             # a refusal after the vote
     (TWO, "a vote_no; a vote_yes"),                                             # a tombstone is for ever
     (TWO, "a vote_read_only; b vote_yes; log decide_commit; a committed"),      # it has left
-    (TWO, "a tombstone"),                                                       # nobody aborted
+    (TWO, "a vote_yes; b vote_yes; log decide_commit; a tombstone"),            # it refuses what is committed
     (TWO, "c vote_yes"),                                                        # no participant
     (TWO, "log precommit"),                                                     # another protocol's step
     ("1pc a", "log decide_commit"),

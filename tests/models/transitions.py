@@ -92,14 +92,14 @@ class Transaction:
     @property
     def EVERY_VOTE(self) -> bool:  # noqa: N802  the table's word
         refused = (self.words["WORKING"], self.words["BRANCH_ABORTED"])
-        return bool(self.branch) and all(one not in refused for one in self.branch)
+        return all(one not in refused for one in self.branch)
 
     def ANY_BRANCH(self, state: int) -> bool:  # noqa: N802
         return state in self.branch
 
     @property
     def ALL_YES(self) -> bool:  # noqa: N802
-        return bool(self.vote) and all(one == self.words["YES"] for one in self.vote)
+        return all(one == self.words["YES"] for one in self.vote)
 
     @property
     def ANY_NO(self) -> bool:  # noqa: N802
