@@ -130,6 +130,25 @@ def of_participants(matrix: Matrix) -> None:
         matrix.add(name, "participant.*.answer", "commit", outcomes=COMMITTED)
 
 
+def of_pause(matrix: Matrix) -> None:
+    """The leader stops before what others will notice, and does it when its successor has gone on (C10)."""
+    matrix.story = "paused"
+    is_three_phase = matrix.protocol == "3pc"
+    branches = range(1, len(matrix.branches) + 1)
+    matrix.add("leader", "leader.request.*", "begin", moments=(".before",))
+    decided = COMMITTED if is_three_phase else EITHER
+    for kind, calls, outcomes in (("begin", "prepare", EITHER), ("precommit", "pre_commit", EITHER),
+                                  ("decide_commit", "commit", decided), ("end", None, COMMITTED)):
+        if kind != "precommit" or is_three_phase:
+            matrix.add("leader", "leader.append.*", kind, outcomes=outcomes)
+            matrix.add("leader", "log.persist.*", kind, outcomes=outcomes, moments=(".after",))
+        if calls and (calls != "pre_commit" or is_three_phase):
+            sent = COMMITTED if calls == "commit" else EITHER
+            matrix.add("leader", "leader.send.*", calls, branches, sent, moments=(".before",))
+            matrix.add("leader", "leader.result.*", calls, branches, sent, moments=(".before",))
+    matrix.add("leader", "leader.reply.*", "transaction", (1, 2), COMMITTED, moments=(".before",))
+
+
 def of_takeover(matrix: Matrix) -> None:
     """The leader is dead already, with all votes in its memory, when its successor dies."""
     matrix.story = "takeover"
@@ -210,6 +229,19 @@ def of_one_phase() -> list[Case]:
     return matrix.cases
 
 
+def of_interactive() -> list[Case]:
+    """Branches arrive one by one, each an entry; that the client wants to commit is in nobody's log."""
+    matrix = Matrix("2pc", TWO)
+    matrix.story = "interactive"
+    for point in ("leader.request.*", "leader.append.*", "log.persist.*", "log.durable.*", "log.apply.*"):
+        matrix.add("leader", point, "enlist", (1, 2))
+    matrix.add("leader", "leader.request.*", "decide")
+    matrix.add("leader", "leader.send.*", "prepare", (1, 2))
+    matrix.add("leader", "leader.append.*", "decide_commit")
+    matrix.add("leader", "log.apply.*", "decide_commit", outcomes=COMMITTED)
+    return matrix.cases
+
+
 def of_snapshots() -> list[Case]:
     matrix = Matrix("2pc", TWO)
     matrix.story = "snapshot"
@@ -228,6 +260,7 @@ def all_cases() -> list[Case]:
         of_refusal(matrix)
         of_participants(matrix)
         of_takeover(matrix)
+        of_pause(matrix)
         cases += matrix.cases
     odd, even = Matrix("3pc", THREE), Matrix("3pc", TWO)
     of_even_quorum(even)
@@ -235,7 +268,7 @@ def all_cases() -> list[Case]:
     of_termination(odd, "accepted", COMMITTED)
     of_termination(even, "precommitted", ABORTED)
     cases += odd.cases + even.cases
-    cases += of_group_as_acceptor() + of_recovery() + of_one_phase() + of_snapshots()
+    cases += of_group_as_acceptor() + of_recovery() + of_one_phase() + of_interactive() + of_snapshots()
     labels = [case.label for case in cases]
     assert len(labels) == len(set(labels)), "a case is in the matrix twice"
     return cases

@@ -12,6 +12,8 @@ Threads: one owner; a Client is a thread of its own.
 from __future__ import annotations
 
 import os
+import re
+import socket
 import threading
 import time
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ from pathlib import Path
 
 import psycopg
 from postgres import PostgresCluster
-from stack import Cluster, Program, StackFailure, call, free_ports, program, wait_until
+from stack import Answer, Cluster, Program, StackFailure, call, free_ports, program, wait_until
 
 # Quick elections and repetitions make short cases; they decide nothing.
 SETTINGS = {
@@ -36,6 +38,15 @@ NOBODY_HAS = AT_START * 1000
 PARTICIPANTS = ("order", "inventory", "depot")
 PREPARED = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"
 NODE_PAUSE = 0.02
+LISTENING = re.compile(r"--(?:peer-)?listen 127\.0\.0\.1:(\d+)")
+
+
+def reserve(port: int) -> socket.socket:
+    """Keeps a port while its owner is dead: nobody is given it for a connection, and the owner can listen on it."""
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind(("127.0.0.1", port))
+    return reserved
 
 
 @dataclass(frozen=True)
@@ -52,9 +63,11 @@ class Line:
 class Client(threading.Thread):
     """Insists under one xid, node after node, until a node says the outcome."""
 
-    def __init__(self, stage: Stage, xid: str, body: dict, first: int, insists: bool = True) -> None:
+    def __init__(self, stage: Stage, xid: str, body: dict, first: int, insists: bool = True,
+                 patience: float = 5) -> None:
         super().__init__(daemon=True)
         self.stage, self.xid, self.body, self.position, self.insists = stage, xid, body, first, insists
+        self.patience = patience
         self.outcome: str | None = None
         self.error: str | None = None
         self.start()
@@ -64,7 +77,7 @@ class Client(threading.Thread):
         answer = None
         while time.monotonic() < end:
             node = self.stage.cluster.nodes[self.position % len(self.stage.cluster.nodes)]
-            answer = call("PUT", f"{node.url}/v1/transactions/{self.xid}", self.body, timeout=5)
+            answer = call("PUT", f"{node.url}/v1/transactions/{self.xid}", self.body, self.patience)
             if answer.status == 200:
                 self.outcome = answer.json["outcome"]
                 return
@@ -79,6 +92,34 @@ class Client(threading.Thread):
         if self.outcome is None:
             raise StackFailure(f"{self.error or self.xid + ': still waiting'}\n{self.stage.log_tails()}")
         return self.outcome
+
+
+class InteractiveClient(Client):
+    """Opens, enlists branch by branch, commits. What it cannot know of an enlistment makes it abort, as documented."""
+
+    def run(self) -> None:
+        self.body, branches = {"protocol": self.body["protocol"], "mode": "interactive"}, self.body["branches"]
+        path = f"/v1/transactions/{self.xid}"
+        if self._insist("PUT", path, self.body, (201,)):
+            enlisted = all(self._once("POST", f"{path}/branches", branch).status == 201 for branch in branches)
+            decided = self._insist("POST", f"{path}/{'commit' if enlisted else 'abort'}", {}, (200, 409))
+            answer = decided if decided is None or decided.status == 200 else self._insist("GET", path, None, (200,))
+            self.outcome = answer and answer.member("outcome")
+
+    def _once(self, method: str, path: str, body: dict | None) -> Answer:
+        nodes = self.stage.cluster.nodes
+        return call(method, nodes[self.position % len(nodes)].url + path, body, self.patience)
+
+    def _insist(self, method: str, path: str, body: dict | None, wanted: tuple[int, ...]) -> Answer | None:
+        end = time.monotonic() + GIVE_UP_SECONDS
+        while time.monotonic() < end:
+            answer = self._once(method, path, body)
+            if answer.status in wanted:
+                return answer
+            self.error = f"{self.xid}: last answer to {method} {path}: {answer}"
+            self.position += 1
+            time.sleep(NODE_PAUSE)
+        return None
 
 
 class Stage:
@@ -102,6 +143,8 @@ class Stage:
             for url in self.cluster.urls:
                 command += ["--coordinator", url]
             self._own(name, Program(name, command, folder / f"{name}.log"))
+        self._reserved = [reserve(int(port)) for process in self.programs.values()
+                          for port in LISTENING.findall(" ".join(process.command))]
         self.databases: dict[str, psycopg.Connection] = {}
         self.sold: dict[str, dict[int, int]] = {name: {} for name in PARTICIPANTS}
         self._xids = 0
@@ -134,6 +177,8 @@ class Stage:
             process.kill()
         for database in self.databases.values():
             database.close()
+        for reserved in self._reserved:
+            reserved.close()
         self.postgres.close()
 
     def start_the_dead(self, names=None) -> None:
@@ -200,8 +245,8 @@ class Stage:
     def age_of(self, name: str) -> float:
         return time.time() - (self.folder / name).stat().st_mtime
 
-    def victim_of(self, name: str, until) -> str | None:
-        """Waits for the evidence and for the death that follows it; nothing when `until` becomes true before."""
+    def hit_by(self, name: str, until) -> str | None:
+        """Waits for the evidence: who was hit. Nothing when `until` becomes true before."""
         end = time.monotonic() + GIVE_UP_SECONDS
         found = None
         while found is None:
@@ -210,12 +255,19 @@ class Stage:
             if found is None and done:
                 return None
             time.sleep(0.002)
-        victim = next(name for name, process in self.programs.items()
-                      if process.process is not None and process.process.pid == found[2])
-        code = self.programs[victim].wait_for_exit(10)
-        if code != -9:
-            raise StackFailure(f"{victim} ended with {code} instead of dying at {found[0]}\n{self.log_tails()}")
+        return next(name for name, process in self.programs.items()
+                    if process.process is not None and process.process.pid == found[2])
+
+    def victim_of(self, name: str, until) -> str | None:
+        """Waits for the evidence and for the death that follows it."""
+        victim = self.hit_by(name, until)
+        if victim is not None and (code := self.programs[victim].wait_for_exit(10)) != -9:
+            raise StackFailure(f"{victim} ended with {code} instead of dying\n{self.log_tails()}")
         return victim
+
+    def is_stopped(self, name: str) -> bool:
+        """The evidence is written first: a signal to go on must not overtake the one to stop."""
+        return Path(f"/proc/{self.programs[name].pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
     # ------------------------------------------------------------------------------------- transactions
 

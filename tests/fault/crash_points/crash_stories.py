@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from crash_matrix import Case
-from crash_stage import PARTICIPANTS, Client, Line, Stage
+from crash_stage import PARTICIPANTS, Client, InteractiveClient, Line, Stage
 from stack import wait_until
 
 ATTEMPTS = 5
@@ -23,13 +23,6 @@ class Report:
     seconds: float = 0.0
     settle_seconds: float = 0.0
     victims: list[str] = field(default_factory=list)
-
-
-def clients(stage: Stage, case: Case, xid: str, count: int = 2, filler: int = 0) -> list[Client]:
-    """Several at once with the same transaction, each at another node: the one outcome is for all of them."""
-    refusing = case.branches[-1] if case.story == "refuse" else None
-    body = stage.body(xid, case.protocol, case.branches, refusing, filler)
-    return [Client(stage, xid, body, first) for first in range(count)]
 
 
 def holders(stage: Stage, case: Case) -> list[str]:
@@ -56,17 +49,8 @@ def lines(stage: Stage, case: Case) -> tuple[list[Line], list[str]]:
     return [Line(name, case.name, case.k) for name in holders(stage, case)], ["evidence"]
 
 
-def wait_for_victims(stage: Stage, evidence: list[str], waiting: list[Client]) -> list[str]:
-    """The dead, one for each evidence; fewer when the clients were done without it."""
-    return victims_until(stage, evidence, lambda: all(not client.is_alive() for client in waiting), LINGER_SECONDS)
-
-
-def wait_for_orphans(stage: Stage, evidence: list[str]) -> list[str]:
-    """The same where participants are alone: over when nothing is left to be decided."""
-    return victims_until(stage, evidence, lambda: not stage.prepared(), 0.2)
-
-
-def victims_until(stage: Stage, evidence: list[str], done, linger: float) -> list[str]:
+def some_time_after(done, linger: float):
+    """Becomes true a while after `done` did."""
     done_since: list[float] = []
 
     def over() -> bool:
@@ -74,8 +58,24 @@ def victims_until(stage: Stage, evidence: list[str], done, linger: float) -> lis
             done_since.append(time.monotonic())
         return bool(done_since) and time.monotonic() > done_since[0] + linger
 
-    victims = [stage.victim_of(name, over) for name in evidence]
-    return [victim for victim in victims if victim is not None]
+    return over
+
+
+def after_all_know(waiting: list[Client]):
+    """A while after all clients know the outcome: what a point could still hit has been passed."""
+    return some_time_after(lambda: all(not client.is_alive() for client in waiting), LINGER_SECONDS)
+
+
+def wait_for_victims(stage: Stage, evidence: list[str], waiting: list[Client]) -> list[str]:
+    """The dead, one for each evidence; fewer when the clients were done without it."""
+    over = after_all_know(waiting)
+    return [victim for victim in [stage.victim_of(name, over) for name in evidence] if victim is not None]
+
+
+def wait_for_orphans(stage: Stage, evidence: list[str]) -> list[str]:
+    """The same where participants are alone: over when nothing is left to be decided."""
+    over = some_time_after(lambda: not stage.prepared(), 0.2)
+    return [victim for victim in [stage.victim_of(name, over) for name in evidence] if victim is not None]
 
 
 class Story:
@@ -84,7 +84,6 @@ class Story:
     def __init__(self, stage: Stage, case: Case) -> None:
         self.stage, self.case = stage, case
         self.told: dict[str, str] = {}
-        self.branches: dict[str, tuple[str, ...]] = {}
 
     def crash(self) -> list[str]:
         """Tells the story until somebody died; the client stays and insists. Returns the victims."""
@@ -100,9 +99,14 @@ class Story:
         return lines(self.stage, self.case)
 
     def submit(self, count: int = 2, filler: int = 0) -> list[Client]:
+        """Several clients at once with the same transaction, each at another node: one outcome for all of them."""
         xid = self.stage.next_xid()
-        self.branches[xid] = self.case.branches
-        return clients(self.stage, self.case, xid, count, filler)
+        refusing = self.case.branches[-1] if self.case.story == "refuse" else None
+        body = self.stage.body(xid, self.case.protocol, self.case.branches, refusing, filler)
+        return [self.client(xid, body, first) for first in range(count)]
+
+    def client(self, xid: str, body: dict, first: int) -> Client:
+        return Client(self.stage, xid, body, first)
 
     def revive(self) -> None:
         self.stage.arm([])
@@ -113,6 +117,39 @@ class Story:
             told = client.told()
             before = self.told.setdefault(client.xid, told)
             assert told == before, f"{client.xid}: one client was told {before}, another {told}"
+
+
+class Paused(Story):
+    """C10: the leader does not die, it stands still at the point, and wakes up in the reign of its successor."""
+
+    def crash(self) -> list[str]:
+        plan, evidence = self.plan()
+        self.stage.arm([replace(line, action="stop") for line in plan])
+        waiting = self.submit()
+        paused = self.stage.hit_by(evidence[0], after_all_know(waiting))
+        if paused is not None:
+            process = self.stage.programs[paused]
+            wait_until(lambda: self.stage.is_stopped(paused), f"{paused} stands still")
+            others = [node for node in self.stage.cluster.nodes if node is not process]
+            wait_until(lambda: any(node.is_serving_leader() for node in others), f"{paused} has a successor",
+                       explain=self.stage.log_tails)
+            self.hear(waiting)
+            process.resume()
+        self.revive()
+        self.hear(waiting)
+        return [paused] if paused is not None else []
+
+    def client(self, xid: str, body: dict, first: int) -> Client:
+        # A request that the sleeper holds, or that a follower has forwarded to it, is given up early.
+        return Client(self.stage, xid, body, first, patience=0.7)
+
+
+class Interactive(Story):
+    def submit(self, count: int = 1, filler: int = 0) -> list[Client]:
+        return super().submit(1, filler)
+
+    def client(self, xid: str, body: dict, first: int) -> Client:
+        return InteractiveClient(self.stage, xid, body, first)
 
 
 class Alone(Story):
@@ -282,7 +319,6 @@ class Inquiry(Story):
         forgetting = [Line(name, "log.receive.begin.before", evidence=f"evidence-{name}") for name in followers]
         self.stage.arm(forgetting + [Line(leader, "leader.result.prepare.after", 2, evidence="evidence-leader")])
         xid = self.stage.next_xid()
-        self.branches[xid] = self.case.branches
         body = self.stage.body(xid, self.case.protocol, self.case.branches)
         impatient = Client(self.stage, xid, body, self.stage.nodes().index(leader), insists=False)
         gone = wait_for_victims(self.stage, ["evidence-leader"] + [line.evidence for line in forgetting], [impatient])
@@ -296,7 +332,7 @@ class Inquiry(Story):
         return victims
 
 
-STORIES = {"commit": Story, "refuse": Story, "alone": Alone, "takeover": Takeover, "snapshot": Snapshot,
+STORIES = {"commit": Story, "refuse": Story, "paused": Paused, "interactive": Interactive, "alone": Alone, "takeover": Takeover, "snapshot": Snapshot,
            "install": Install, "precommitted": Orphaned, "accepted": Orphaned, "group": Group, "unasked": Unasked,
            "peers": Peers, "inquiry": Inquiry}
 

@@ -14,7 +14,6 @@ ARMING = b"CONCORDAT_FAILPOINTS"
 
 # Commands that are no step of a commit protocol, each with its reason.
 NO_STEP = {
-    "enlist": "interactive transactions reach the same steps once they commit",
     "read": "an entry without content",
     "put_participant": "registry", "remove_participant": "registry",
     "operator_action": "audit",
