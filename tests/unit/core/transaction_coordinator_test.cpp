@@ -384,6 +384,27 @@ TEST_F(Quorum, refuses_ballots_that_are_not_above_its_own) {
     EXPECT_EQ(core.state().find(Xid{"x"})->acceptor, AcceptorRecord{});
 }
 
+// Q7: what the group promised to one proposer, it accepts from no lower one; a guess of the
+// capability reaches neither.
+TEST_F(Quorum, accepts_nothing_below_its_promise) {
+    submit(2);
+    const std::string capability = calls[0].capability;
+    answer_all();
+    turn();
+    replies.clear();
+    core.request(next_token(), AcceptRequest{Xid{"x"}, {9, 1}, Outcome::aborted, "guessed"});
+    core.request(next_token(), PromiseRequest{Xid{"x"}, {2, 2}, capability});
+    turn();
+    core.request(next_token(), AcceptRequest{Xid{"x"}, {2, 1}, Outcome::aborted, capability});
+    turn();
+    ASSERT_EQ(replies.size(), 3U);
+    EXPECT_EQ(std::get<Rejected>(replies[0].second).code, RejectCode::transaction_not_found);
+    EXPECT_TRUE(std::get<BallotReply>(replies[1].second).granted);
+    EXPECT_FALSE(std::get<BallotReply>(replies[2].second).granted);
+    EXPECT_EQ(core.state().find(Xid{"x"})->acceptor,
+              (AcceptorRecord{{2, 2}, {0, 0}, Outcome::committed}));
+}
+
 // What a leader promised binds the next one: participants that inquire are left to their ballot.
 TEST_F(Quorum, remembers_a_promise_of_an_earlier_leader) {
     submit(2);

@@ -186,6 +186,18 @@ TEST_F(RecoveryTest, asks_peers_in_two_phase_commit) {
     EXPECT_EQ(stores[0]->state_of(key_of("x", 0)), BranchState::committed);
 }
 
+// Purpose: two-phase: a peer that does not know the branch promises nothing: its PREPARE may still
+// arrive, so nothing follows from it.
+TEST_F(RecoveryTest, takes_an_unknown_branch_of_a_peer_for_no_answer) {
+    (void)stores[0]->prepare({key_of("x", 0), 1, "{}", context(Protocol::two_phase)});
+    EXPECT_EQ(look(), 0U);
+    EXPECT_EQ(stores[0]->state_of(key_of("x", 0)), BranchState::prepared);
+    EXPECT_EQ(stores[1]->state_of(key_of("x", 1)), BranchState::unknown);
+    (void)stores[1]->abort(key_of("x", 1));
+    EXPECT_EQ(look(), 1U) << "a tombstone is an answer";
+    EXPECT_EQ(stores[0]->state_of(key_of("x", 0)), BranchState::aborted);
+}
+
 // Purpose: Q7: one accepted PRE-COMMIT in the quorum makes the ballot commit, everywhere.
 TEST_F(RecoveryTest, commits_by_ballot_when_an_acceptor_has_the_value) {
     prepare(Protocol::three_phase);
@@ -215,7 +227,7 @@ TEST_F(RecoveryTest, never_decides_in_a_minority) {
         EXPECT_EQ(look(), 0U);
     }
     EXPECT_EQ(stores[0]->state_of(key_of("x", 0)), BranchState::prepared);
-    EXPECT_EQ(alarms.size(), 5U);
+    ASSERT_EQ(alarms.size(), 5U);
     EXPECT_EQ(alarms[0].kind, Alarm::Kind::in_doubt_too_long);
 }
 
