@@ -156,22 +156,31 @@ Obligations Consensus::timeout(Milliseconds now) {
 std::expected<Obligations, SubmitError> Consensus::submit(Milliseconds now,
                                                           core::SharedBytes bytes) {
     now_ = std::max(now_, now);
-    if (failed_ || role_ != EngineRole::leader || is_transferring()) {
+    if (failed_ || role_ != EngineRole::leader) {
         return std::unexpected(SubmitError::not_leader);
     }
-    if (last_index() - std::min(last_index(), commit_index()) >= options_.max_inflight_entries) {
+    if (is_transferring() ||
+        last_index() - std::min(last_index(), commit_index()) >= options_.max_inflight_entries) {
         return std::unexpected(SubmitError::overloaded);
     }
-    Entry entry{last_index() + 1, hard_state_.term, EntryType::command, std::move(bytes)};
+    auto appended = append_own(EntryType::command, std::move(bytes));
+    if (!appended) {
+        return std::unexpected(SubmitError::overloaded);
+    }
+    return std::move(*appended);
+}
+
+/// Nothing when the core refuses.
+std::optional<Obligations> Consensus::append_own(EntryType type, core::SharedBytes bytes) {
+    Entry entry{last_index() + 1, hard_state_.term, type, std::move(bytes)};
     // The submitted buffer stays ours (rule 4): the batch names it without being freed.
     raft_entry native = engine_entry(entry, const_cast<char*>(entry.bytes->data()));
     raft_event event{};
     event.type = RAFT_SUBMIT;
     event.submit.entries = &native;
     event.submit.n = 1;
-    const int code = engine_->step(event, now_);
-    if (code != 0) {
-        return std::unexpected(SubmitError::not_leader);
+    if (engine_->step(event, now_) != 0) {
+        return std::nullopt;
     }
     Obligations out;
     std::vector<Entry> offered;
@@ -179,6 +188,46 @@ std::expected<Obligations, SubmitError> Consensus::submit(Milliseconds now,
     engine_->update.entries.batch[0].batch = nullptr;
     collect(std::move(offered), out);
     return out;
+}
+
+std::expected<Obligations, MembersError>
+Consensus::change_members(Milliseconds now, std::vector<VotingMember> voters) {
+    now_ = std::max(now_, now);
+    if (failed_ || role_ != EngineRole::leader || is_transferring()) {
+        return std::unexpected(MembersError::not_leader);
+    }
+    if (term_of(commit_index()) != hard_state_.term) {
+        return std::unexpected(MembersError::not_ready);
+    }
+    if (engine_->core.configuration_uncommitted_index != 0) {
+        return std::unexpected(MembersError::change_in_progress);
+    }
+    if (!is_one_change(voters)) {
+        return std::unexpected(MembersError::not_one_change);
+    }
+    auto bytes = std::make_shared<const std::string>(encode_configuration(std::move(voters)));
+    auto appended = append_own(EntryType::configuration, std::move(bytes));
+    if (!appended) {
+        return std::unexpected(MembersError::change_in_progress);
+    }
+    return std::move(*appended);
+}
+
+bool Consensus::is_one_change(const std::vector<VotingMember>& voters) const {
+    for (auto one = voters.begin(); one != voters.end(); ++one) {
+        const bool repeated = std::any_of(std::next(one), voters.end(), [&](const auto& other) {
+            return other.id == one->id || other.address == one->address;
+        });
+        if (repeated || one->id == 0) {
+            return false;
+        }
+    }
+    const auto count_missing = [](const auto& in, const auto& of) {
+        return std::ranges::count_if(
+            of, [&](const auto& one) { return std::ranges::find(in, one) == in.end(); });
+    };
+    return !voters.empty() &&
+           count_missing(members_, voters) + count_missing(voters, members_) == 1;
 }
 
 Obligations Consensus::transfer(Milliseconds now, std::optional<Peer> to) {

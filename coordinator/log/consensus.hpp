@@ -79,7 +79,16 @@ using Obligations = std::vector<Obligation>;
 
 enum class SubmitError : std::uint8_t {
     not_leader, ///< effect: none
-    overloaded  ///< too many entries appended and not yet committed; effect: none
+    /// Too many entries appended and not yet committed, or leadership is being handed over (which
+    /// may fail, and then this leader goes on). Effect: none; try again.
+    overloaded
+};
+
+enum class MembersError : std::uint8_t {
+    not_leader,
+    not_ready,          ///< this leader has not committed an entry of its own term yet
+    change_in_progress, ///< an earlier change is not committed yet
+    not_one_change,     ///< neither one voter more nor one voter less
 };
 
 struct ConsensusOptions {
@@ -140,6 +149,15 @@ public:
     /// Leader: appends one entry.
     [[nodiscard]] std::expected<Obligations, SubmitError> submit(Milliseconds now,
                                                                  core::SharedBytes bytes);
+    /// Leader: one voter more or one voter less, in force as soon as it is in the log. A leader
+    /// that removes itself leads until the change is committed. A new voter starts with an empty
+    /// log and an id that was never used before. Effect of an error: none.
+    ///
+    /// Source: Ongaro 2014, §4.1 (one change at a time: majorities of neighbouring configurations
+    /// overlap), and the correction to it of 2015: without an entry of the leader's own term that
+    /// is committed, two leaders could each change the same older configuration.
+    [[nodiscard]] std::expected<Obligations, MembersError>
+    change_members(Milliseconds now, std::vector<VotingMember> voters);
     /// Leader: hands leadership to `to`, or to the most advanced voter. No effect on others.
     [[nodiscard]] Obligations transfer(Milliseconds now, std::optional<Peer> to);
 
@@ -169,6 +187,8 @@ public:
 private:
     struct Engine;
 
+    [[nodiscard]] std::optional<Obligations> append_own(EntryType type, core::SharedBytes bytes);
+    [[nodiscard]] bool is_one_change(const std::vector<VotingMember>& voters) const;
     void step_append_entries(Peer from, AppendEntries part, Obligations& out);
     void step_install_snapshot(Peer from, InstallSnapshot message, Obligations& out);
     void skip_compacted_entries(AppendEntries& message) const;

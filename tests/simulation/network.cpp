@@ -3,18 +3,51 @@
 #include "tests/simulation/world.hpp"
 
 namespace concordat::simulation {
+namespace {
+
+constexpr Milliseconds long_delay = 30;
+
+} // namespace
+
+bool World::is_lost() {
+    const bool lost = timeline_.chance(weather_.loss_permille);
+    if (lost) {
+        timeline_.count(Fault::loss);
+    }
+    return lost;
+}
+
+Milliseconds World::delay() {
+    const Milliseconds wait = timeline_.between(1, weather_.max_delay);
+    if (wait > long_delay) {
+        timeline_.count(Fault::delay);
+    }
+    return wait;
+}
 
 void World::send(log::Message message) {
-    if (cuts_[{message.from, message.to}] || is_lost()) {
+    if (message.to == 0 || message.to > nodes_.size() || cuts_[{message.from, message.to}] ||
+        is_lost()) {
         return;
     }
-    const int copies = timeline_.chance(weather_.duplication_permille) ? 2 : 1;
+    int copies = 1;
+    if (timeline_.chance(weather_.duplication_permille)) {
+        timeline_.count(Fault::duplication);
+        copies = 2;
+    }
     for (int i = 0; i < copies; ++i) {
-        timeline_.after(delay(), [this, message] { node(message.to).receive(message); });
+        const Milliseconds wait = delay();
+        Milliseconds& last = last_arrival_[{message.from, message.to}];
+        if (timeline_.now() + wait < last) {
+            timeline_.count(Fault::reordering);
+        }
+        last = std::max(last, timeline_.now() + wait);
+        timeline_.after(wait, [this, message] { node(message.to).receive(message); });
     }
 }
 
 void World::call(log::Peer from, core::ParticipantCall call) {
+    ledger_.calling(call);
     const auto life = node(from).life();
     const auto answer = [this, from, life](Milliseconds wait, core::CallResult result) {
         timeline_.after(wait, [this, from, life, result = std::move(result)] {
@@ -30,6 +63,7 @@ void World::call(log::Peer from, core::ParticipantCall call) {
         return;
     }
     if (timeline_.chance(weather_.duplication_permille)) { // e.g. a proxy that tries again
+        timeline_.count(Fault::duplication);
         timeline_.after(delay() * 3, [this, call] {
             Participant& participant = *participants_.at(call.participant.value());
             if (participant.is_up()) {
@@ -42,9 +76,14 @@ void World::call(log::Peer from, core::ParticipantCall call) {
         if (!participant.is_up()) {
             answer(delay(), {call.key, core::CallResult::Unknown{"connection refused"}});
         } else if (faults_on_ && timeline_.chance(20)) {
+            timeline_.count(Fault::participant_late);
             answer(delay(), {call.key, core::CallResult::Later{std::chrono::milliseconds{20}}});
         } else {
             core::CallResult result = participant.serve(call);
+            const auto* vote = std::get_if<core::CallResult::Voted>(&result.answer);
+            if (vote != nullptr && vote->vote == core::Vote::no) {
+                timeline_.count(Fault::participant_refusal);
+            }
             if (is_lost()) {
                 answer(timeout, {call.key, core::CallResult::Unknown{"answer lost"}});
             } else {

@@ -7,37 +7,50 @@
 namespace concordat::simulation {
 namespace {
 
-constexpr std::uint64_t snapshot_every_entries = 60;
+constexpr std::uint64_t snapshot_after_bytes = 12'000;
 constexpr std::uint64_t trailing_entries = 15;
+constexpr Milliseconds slow_disk_limit = 2'000;
+constexpr Milliseconds transfer_retry = 1'000;
 
 } // namespace
 
-Node::Node(NodeHost& host, log::Peer id, log::PersistedState first) : host_(host), id_(id) {
-    disk_.hard_state = first.hard_state;
-    disk_.entries = std::move(first.entries);
-}
+Node::Node(NodeHost& host, log::Peer id, log::PersistedState first)
+    : host_(host),
+      id_(id),
+      first_{first.hard_state, std::move(first.entries)},
+      disk_(host.timeline(), host.weather(), host.bug(), id, *this) {}
 
 core::Instant Node::instant() const {
     return core::Instant{std::chrono::seconds{1} + std::chrono::milliseconds{now()}};
 }
 
+void Node::advance_core() {
+    const std::chrono::milliseconds wall = std::chrono::hours{24} + wall_offset_;
+    core_->advance(instant(), core::WallTime{wall + std::chrono::milliseconds{now()}});
+}
+
 // ---------------------------------------------------------------- life
 
-void Node::start() {
+std::expected<void, std::string> Node::start() {
     if (up_) {
-        return;
+        return {};
+    }
+    auto recovered = disk_.open(first_);
+    if (!recovered) {
+        return std::unexpected(recovered.error());
     }
     up_ = true;
     ++life_;
-    leads_ = false;
     armed_ = 0;
     paused_until_ = 0;
+    durable_seen_at_ = now();
     core::CoordinatorOptions options;
     options.node = core::NodeId{id_};
     options.seed = host_.timeline().pick(UINT64_MAX);
     options.max_append_bytes = 3'000; // small, so that turns are split
+    options.retention = retention;
     core_ = std::make_unique<core::TransactionCoordinator>(options);
-    core_->advance(instant(), core::WallTime{std::chrono::milliseconds{now()}});
+    advance_core();
     log::ConsensusOptions consensus;
     consensus.id = id_;
     consensus.election_timeout_ms = 300;
@@ -46,39 +59,59 @@ void Node::start() {
     consensus.max_message_bytes = 4'000;
     consensus.seed = static_cast<std::uint32_t>(host_.timeline().pick(UINT32_MAX));
     engine_ = std::make_unique<log::Consensus>(consensus);
-    applied_ = 0;
-    log::PersistedState state{disk_.hard_state, std::nullopt, disk_.entries};
-    if (disk_.snapshot) {
-        state.snapshot = disk_.snapshot->metadata;
-        restore(*disk_.snapshot);
+    log::PersistedState state{recovered->hard_state, std::nullopt, std::move(recovered->entries)};
+    for (const log::Entry& entry : state.entries) {
+        bytes_since_snapshot_ += entry.bytes->size();
+    }
+    if (recovered->snapshot) {
+        state.snapshot = recovered->snapshot->metadata;
+        restore(recovered->snapshot->metadata, *recovered->snapshot->data);
     }
     fulfil(engine_->start(now(), std::move(state)));
     turn();
+    return {};
 }
 
-void Node::crash() {
-    if (!up_) {
-        return;
+void Node::kill() {
+    if (up_) {
+        disk_.close();
+        end_life();
     }
+}
+
+void Node::cut_power() {
+    if (up_) {
+        disk_.cut_power();
+        end_life();
+    }
+}
+
+void Node::end_life() {
     host_.timeline().trace(id_ * 1000);
     up_ = false;
     ++life_;
-    const std::size_t survive = host_.timeline().pick(writes_.size() + 1);
-    for (std::size_t i = 0; i < survive; ++i) {
-        put_on_disk(writes_[i]);
-    }
-    writes_.clear();
     held_.clear();
     hard_states_in_flight_ = 0;
+    installing_.reset();
+    fulfil_depth_ = 0;
+    taking_snapshot_ = false;
+    bytes_since_snapshot_ = 0;
+    leads_ = false;
+    applied_ = 0;
+    durable_seen_ = 0;
+    transfer_tried_at_ = 0;
     engine_.reset();
     core_.reset();
-    if (host_.bug() == Bug::disk_loses_what_it_confirmed) {
-        const std::size_t lost = std::min<std::size_t>(disk_.entries.size() / 2, 20);
-        disk_.entries.resize(disk_.entries.size() - lost);
-    }
-    if (host_.bug() == Bug::term_and_vote_not_durable) {
-        disk_.hard_state.voted_for = 0;
-    }
+}
+
+void Node::disk_failed(const std::string&) {
+    // Not from within the disk's own work, nor from within a turn.
+    host_.timeline().after(0, [this, life = life_] {
+        if (life == life_ && up_) {
+            cut_power(); // what the system still held for the disk may be gone
+            host_.failed(id_);
+        }
+    });
 }
 
 void Node::pause(Milliseconds duration) {
@@ -105,9 +138,13 @@ void Node::handle(std::function<void()> event) {
 }
 
 void Node::receive(log::Message message) {
-    handle([this, message = std::move(message)] {
+    handle([this, message = std::move(message)]() mutable {
         host_.timeline().trace(message.from * 16 + message.to);
-        fulfil(engine_->receive(now(), message));
+        if (auto* append = std::get_if<log::AppendEntries>(&message.body);
+            append != nullptr && disk_.no_space()) {
+            append->entries.clear(); // as a heartbeat it keeps the leader
+        }
+        fulfil(engine_->receive(now(), std::move(message)));
     });
 }
 
@@ -115,21 +152,46 @@ void Node::request(core::RequestToken token, core::ClientRequest request) {
     handle([this, token, request = std::move(request)] { core_->request(token, request); });
 }
 
+void Node::forget_request(core::RequestToken token) {
+    handle([this, token] { core_->forget_request(token); });
+}
+
 void Node::call_result(core::CallResult result) {
     handle([this, result = std::move(result)] { core_->call_result(result); });
 }
 
-bool Node::is_idle() const {
-    const core::CoordinatorFigures figures = core_->figures();
-    return core_->state().unfinished().empty() && figures.waiting_requests == 0 &&
-           figures.queued_calls == 0;
+void Node::transfer_leadership() {
+    handle([this] { fulfil(engine_->transfer(now(), std::nullopt)); });
 }
 
-bool Node::has_on_disk(const log::Entry& entry) const {
-    if (disk_.snapshot && disk_.snapshot->metadata.index >= entry.index) {
-        return true;
+bool Node::change_members(std::vector<log::VotingMember> voters) {
+    if (!up_ || now() < paused_until_) {
+        return false;
     }
-    return std::ranges::any_of(disk_.entries, [&](const log::Entry& own) { return own == entry; });
+    auto submitted = engine_->change_members(now(), std::move(voters));
+    if (!submitted) {
+        return false;
+    }
+    fulfil(std::move(*submitted));
+    turn();
+    return true;
+}
+
+std::string Node::unrest() const {
+    const core::CoordinatorFigures figures = core_->figures();
+    std::string text;
+    const auto note = [&](const char* what, std::size_t count) {
+        if (count > 0) {
+            text.append(text.empty() ? "" : ", ").append(what).append(std::to_string(count));
+        }
+    };
+    note("unfinished ", core_->state().unfinished().size());
+    note("in memory ", figures.in_flight);
+    note("waiting requests ", figures.waiting_requests);
+    note("queued calls ", figures.queued_calls);
+    note("held messages ", held_.size());
+    note("snapshots being installed ", installing_ ? 1 : 0);
+    return text;
 }
 
 std::string Node::describe() const {
@@ -137,19 +199,22 @@ std::string Node::describe() const {
     if (!up_) {
         return text + " down";
     }
-    const core::CoordinatorFigures figures = core_->figures();
-    return text + (leads_ ? " leads" : " follows") + ", applied " + std::to_string(applied_) +
-           " of " + std::to_string(engine_->last_index()) + ", unfinished " +
-           std::to_string(core_->state().unfinished().size()) + ", waiting " +
-           std::to_string(figures.waiting_requests) + ", queued " +
-           std::to_string(figures.queued_calls);
+    text += leads_ ? core_->is_serving() ? " leads" : " leads without serving" : " follows";
+    text += engine_->is_transferring() ? ", transfers" : "";
+    text += disk_.no_space() ? ", disk full" : "";
+    text += " in term " + std::to_string(engine_->hard_state().term) + ", applied " +
+            std::to_string(applied_) + " of " + std::to_string(engine_->last_index()) + ", members";
+    for (const log::VotingMember& member : engine_->members()) {
+        text += " " + std::to_string(member.id);
+    }
+    return text + "; " + unrest();
 }
 
 // ---------------------------------------------------------------- turns
 
 void Node::turn() {
     while (up_) {
-        core_->advance(instant(), core::WallTime{std::chrono::milliseconds{now()}});
+        advance_core();
         core::Actions actions = core_->take_actions();
         if (actions.append.empty() && actions.calls.empty() && actions.replies.empty()) {
             break;
@@ -165,23 +230,27 @@ void Node::turn() {
         }
     }
     if (up_) {
-        maybe_take_snapshot();
+        watch_disk();
         arm_timer();
     }
 }
 
 void Node::append(std::vector<core::Command> commands, core::Actions& actions) {
-    auto bytes = std::make_shared<const std::string>(log::encode_commands(commands));
-    auto submitted = engine_->submit(now(), std::move(bytes));
-    if (submitted) {
-        if (host_.bug() == Bug::entries_applied_early) {
-            core_->apply(core::LogIndex{engine_->last_index()}, std::move(commands));
-            applied_ = engine_->last_index();
+    bool leadership_lost = false;
+    if (!disk_.no_space()) {
+        auto bytes = std::make_shared<const std::string>(log::encode_commands(commands));
+        auto submitted = engine_->submit(now(), std::move(bytes));
+        if (submitted) {
+            if (host_.bug() == Bug::entries_applied_early) {
+                core_->apply(core::LogIndex{engine_->last_index()}, std::move(commands));
+                applied_ = engine_->last_index();
+            }
+            fulfil(std::move(*submitted));
+            return;
         }
-        fulfil(std::move(*submitted));
-        return;
+        leadership_lost = submitted.error() == log::SubmitError::not_leader;
     }
-    core_->append_failed(submitted.error() == log::SubmitError::not_leader);
+    core_->append_failed(leadership_lost);
     core::Actions rest = core_->take_actions();
     std::ranges::move(rest.calls, std::back_inserter(actions.calls));
     std::ranges::move(rest.replies, std::back_inserter(actions.replies));
@@ -209,18 +278,22 @@ void Node::arm_timer() {
 // ---------------------------------------------------------------- obligations
 
 void Node::fulfil(log::Obligations&& obligations) {
+    ++fulfil_depth_;
     for (log::Obligation& obligation : obligations) {
         std::visit([this](auto& one) { fulfil_one(one); }, obligation);
+    }
+    if (--fulfil_depth_ == 0) {
+        maybe_take_snapshot(); // only here has the core seen all that the engine gave out
     }
 }
 
 void Node::fulfil_one(log::PersistHardState& obligation) {
     ++hard_states_in_flight_;
-    write(HardStateWrite{obligation.state});
+    disk_.add(log::DiskThread::SaveHardState{obligation.state});
 }
 
 void Node::fulfil_one(log::PersistEntries& obligation) {
-    write(EntriesWrite{obligation.generation, std::move(obligation.entries)});
+    disk_.add(log::DiskThread::Append{obligation.generation, std::move(obligation.entries)});
 }
 
 void Node::fulfil_one(log::Send& obligation) {
@@ -232,7 +305,11 @@ void Node::fulfil_one(log::Send& obligation) {
 }
 
 void Node::fulfil_one(log::InstallReceivedSnapshot& obligation) {
-    write(InstallWrite{{obligation.metadata, obligation.data}});
+    disk_.store_snapshot(obligation.metadata, obligation.data, true,
+                         [this, metadata = obligation.metadata, data = obligation.data](bool) {
+                             installing_ = Installing{metadata, data};
+                             disk_.add(log::DiskThread::RestartLog{metadata.index + 1});
+                         });
 }
 
 void Node::fulfil_one(log::ApplyEntries& obligation) {
@@ -245,6 +322,7 @@ void Node::fulfil_one(log::ApplyEntries& obligation) {
             }
             commands = std::move(*decoded);
         }
+        bytes_since_snapshot_ += entry.bytes->size();
         host_.applied(entry, commands);
         if (entry.index <= applied_ && host_.bug() == Bug::entries_applied_early) {
             continue;
@@ -276,111 +354,92 @@ void Node::fulfil_one(log::StopProcess& obligation) {
 
 void Node::send_now(log::Message message) {
     if (auto* install = std::get_if<log::InstallSnapshot>(&message.body)) {
-        install->metadata = disk_.snapshot->metadata;
-        install->data = disk_.snapshot->data;
+        auto snapshot = disk_.read_snapshot(install->metadata);
+        if (!snapshot) {
+            return; // replaced by a newer one meanwhile; the engine asks again
+        }
+        install->data = std::move(snapshot->data);
     }
     host_.send(std::move(message));
 }
 
 // ---------------------------------------------------------------- disk
 
-void Node::write(Write write) {
-    writes_.push_back(std::move(write));
-    if (writes_.size() == 1) {
-        schedule_write();
+void Node::disk_completed(const std::vector<log::DiskThread::Completion>& done) {
+    const log::DiskThread::Appended* appended = nullptr; // the last one covers those before it
+    for (const log::DiskThread::Completion& completion : done) {
+        if (const auto* next = std::get_if<log::DiskThread::Appended>(&completion)) {
+            appended = next;
+        } else if (std::holds_alternative<log::DiskThread::HardStateSaved>(completion)) {
+            --hard_states_in_flight_;
+        } else {
+            log_restarted();
+        }
     }
-}
-
-void Node::schedule_write() {
-    host_.timeline().after(host_.timeline().between(1, host_.weather().max_disk_delay),
-                           [this, life = life_] {
-                               if (life == life_) {
-                                   finish_write();
-                               }
-                           });
-}
-
-void Node::finish_write() {
-    if (now() < paused_until_) { // the disk has it; the process hears of it later
-        host_.timeline().after(paused_until_ - now(), [this, life = life_] {
-            if (life == life_) {
-                finish_write();
-            }
-        });
-        return;
+    while (hard_states_in_flight_ == 0 && !held_.empty()) {
+        log::Message message = std::move(held_.front());
+        held_.pop_front();
+        send_now(std::move(message));
     }
-    Write done = std::move(writes_.front());
-    put_on_disk(done);
-    writes_.pop_front();
-    if (!writes_.empty()) {
-        schedule_write();
+    if (appended != nullptr) {
+        fulfil(engine_->entries_persisted(now(), appended->generation, appended->index));
     }
-    std::visit([this](auto& one) { finished(one); }, done);
     turn();
 }
 
-void Node::finished(HardStateWrite&) {
-    if (--hard_states_in_flight_ > 0) {
-        return;
+void Node::log_restarted() {
+    const Installing installed = std::move(*installing_);
+    installing_.reset();
+    bytes_since_snapshot_ = 0;
+    restore(installed.metadata, *installed.data);
+    host_.installed(id_);
+    fulfil(engine_->snapshot_installed(now(), installed.metadata));
+}
+
+/// A leader whose disk stands still or is full hands its office over (C20, C23).
+void Node::watch_disk() {
+    const log::Index durable = engine_->persisted_index();
+    if (durable != durable_seen_ || durable == engine_->last_index()) {
+        durable_seen_ = durable;
+        durable_seen_at_ = now();
     }
-    std::deque<log::Message> ready = std::move(held_);
-    held_.clear();
-    for (log::Message& message : ready) {
-        send_now(std::move(message));
-    }
-}
-
-void Node::finished(EntriesWrite& write) {
-    fulfil(engine_->entries_persisted(now(), write.generation, write.entries.back().index));
-}
-
-void Node::finished(InstallWrite& write) {
-    restore(write.snapshot);
-    fulfil(engine_->snapshot_installed(now(), write.snapshot.metadata));
-}
-
-void Node::finished(CompactWrite&) {}
-
-void Node::put_on_disk(const Write& write) {
-    if (const auto* state = std::get_if<HardStateWrite>(&write)) {
-        disk_.hard_state = state->state;
-    } else if (const auto* entries = std::get_if<EntriesWrite>(&write)) {
-        const log::Index first = entries->entries.front().index;
-        while (!disk_.entries.empty() && disk_.entries.back().index >= first) {
-            disk_.entries.pop_back();
-        }
-        disk_.entries.insert(disk_.entries.end(), entries->entries.begin(), entries->entries.end());
-    } else if (const auto* install = std::get_if<InstallWrite>(&write)) {
-        disk_.snapshot = install->snapshot;
-        disk_.entries.clear();
-    } else {
-        const log::Index through = std::get<CompactWrite>(write).through;
-        std::erase_if(disk_.entries,
-                      [&](const log::Entry& entry) { return entry.index <= through; });
+    const bool unfit = disk_.no_space() || now() - durable_seen_at_ > slow_disk_limit;
+    if (unfit && leads_ && now() - transfer_tried_at_ > transfer_retry) {
+        transfer_tried_at_ = now();
+        fulfil(engine_->transfer(now(), std::nullopt));
     }
 }
 
 void Node::maybe_take_snapshot() {
-    const log::Index last = disk_.snapshot ? disk_.snapshot->metadata.index : 0;
-    if (applied_ < last + snapshot_every_entries || engine_->is_installing_snapshot()) {
+    if (taking_snapshot_ || bytes_since_snapshot_ < snapshot_after_bytes) {
         return;
     }
     const auto metadata = engine_->snapshot_of_applied();
     if (!metadata || metadata->index != applied_) {
         return;
     }
-    core::SnapshotContent content = core_->state().capture();
-    disk_.snapshot =
-        Snapshot{*metadata, std::make_shared<const std::string>(log::encode_snapshot(content))};
-    auto [used, obligations] = engine_->snapshot_taken(now(), *metadata, trailing_entries);
-    if (used) {
-        write(CompactWrite{engine_->first_index() - 1});
-    }
-    fulfil(std::move(obligations));
+    taking_snapshot_ = true;
+    auto data = std::make_shared<const std::string>(log::encode_snapshot(core_->state().capture()));
+    disk_.store_snapshot(
+        *metadata, std::move(data), false,
+        [this, metadata = *metadata, covered = bytes_since_snapshot_](bool stored) {
+            taking_snapshot_ = false;
+            if (!stored) { // tried again when more has been applied
+                bytes_since_snapshot_ = snapshot_after_bytes / 2;
+                return;
+            }
+            bytes_since_snapshot_ -= std::min(bytes_since_snapshot_, covered);
+            auto [used, obligations] = engine_->snapshot_taken(now(), metadata, trailing_entries);
+            if (used) {
+                disk_.add(log::DiskThread::Compact{engine_->first_index() - 1});
+            }
+            fulfil(std::move(obligations));
+            turn();
+        });
 }
 
-void Node::restore(const Snapshot& snapshot) {
-    auto content = log::decode_snapshot(*snapshot.data);
+void Node::restore(const log::SnapshotMetadata& metadata, const std::string& data) {
+    auto content = log::decode_snapshot(data);
     if (!content) {
         throw Violation("a snapshot does not decode: " + content.error());
     }
@@ -389,7 +448,7 @@ void Node::restore(const Snapshot& snapshot) {
             return !core::is_finished(record.state);
         });
     }
-    applied_ = snapshot.metadata.index;
+    applied_ = metadata.index;
     core_->restore(std::move(*content));
 }
 

@@ -67,6 +67,9 @@ CallResult Participant::serve(const core::ParticipantCall& call) {
         end(xid, branch, Outcome::committed);
         return {call.key, CallResult::Done{}};
     case core::Operation::abort:
+        if (branch.state == State::committed) { // by an earlier transaction of this name
+            return {call.key, CallResult::Decided{Outcome::committed}};
+        }
         end(xid, branch, Outcome::aborted);
         return {call.key, CallResult::Done{}};
     }
@@ -189,7 +192,9 @@ void Participant::learn_outcome(const std::string& xid, Outcome outcome) {
     if (branch.state == State::unknown && outcome == Outcome::committed) {
         Ledger::commit_without_vote(xid);
     }
-    end(xid, branch, outcome);
+    if (branch.state != State::committed || outcome == Outcome::committed) {
+        end(xid, branch, outcome);
+    }
 }
 
 void Participant::terminate(const std::string& xid, Branch& branch) {

@@ -1,5 +1,6 @@
 // What the log says, as lines for whoever listens.
 
+#include "coordinator/core/views.hpp"
 #include "tests/simulation/world.hpp"
 
 namespace concordat::simulation {
@@ -7,6 +8,19 @@ namespace {
 
 std::string text_of(const core::Ballot& ballot) {
     return std::to_string(ballot.round) + "." + std::to_string(ballot.proposer);
+}
+
+/// "2pc alpha,beta"; a single submitted branch is "1pc" whatever was asked for.
+std::string text_of(const core::Begin& begin) {
+    std::string text = core::is_one_phase(begin.mode, begin.branches.size()) ? "1pc"
+                       : begin.protocol == core::Protocol::two_phase         ? "2pc"
+                                                                             : "3pc";
+    char separator = ' ';
+    for (const core::BranchSpec& branch : begin.branches) {
+        text.append(1, separator).append(branch.participant.value());
+        separator = ',';
+    }
+    return text;
 }
 
 } // namespace
@@ -18,6 +32,10 @@ void World::applied(const log::Entry& entry, const std::vector<core::Command>& c
         }
     }
     ledger_.applied(entry, commands);
+    if (entry.type == log::EntryType::configuration && entry.index > voters_index_) {
+        voters_index_ = entry.index;
+        voters_ = *log::decode_configuration(*entry.bytes);
+    }
 }
 
 void World::tell_applied(const core::Command& command) {
@@ -25,7 +43,7 @@ void World::tell_applied(const core::Command& command) {
         timeline_.tell(xid.value(), "log", event, detail);
     };
     if (const auto* begin = std::get_if<core::Begin>(&command)) {
-        tell(begin->xid, "begin", begin->protocol == core::Protocol::two_phase ? "2pc" : "3pc");
+        tell(begin->xid, "begin", text_of(*begin));
     } else if (const auto* enlist = std::get_if<core::Enlist>(&command)) {
         tell(enlist->xid, "enlist", enlist->branch.participant.value());
     } else if (const auto* precommit = std::get_if<core::Precommit>(&command)) {

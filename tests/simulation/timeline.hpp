@@ -76,6 +76,8 @@ public:
         faults_.add(fault);
         tell(xid, "world", name_of(fault), victim);
     }
+    /// The same for faults that are too frequent for a story.
+    void count(Fault fault) noexcept { faults_.add(fault); }
     [[nodiscard]] const FaultCounts& faults() const noexcept { return faults_; }
 
 private:

@@ -11,6 +11,7 @@ std::string_view name_of(Fault fault) {
         "partition",
         "one-way partition",
         "crash",
+        "process killed",
         "torn write",
         "power cut",
         "flipped bit",

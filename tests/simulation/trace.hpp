@@ -25,6 +25,7 @@ enum class Fault : std::uint8_t {
     one_way_partition,
     // nodes and their disks
     crash,
+    kill,
     torn_write,
     power_cut,
     flipped_bit,

@@ -4,20 +4,17 @@
 
 namespace concordat::simulation {
 
-World::World(std::uint64_t seed, Bug bug, TraceSink sink)
-    : timeline_(seed), bug_(bug), ledger_([this](const log::Entry& entry) {
-          const auto holders = std::ranges::count_if(
-              nodes_, [&](const auto& one) { return one->has_on_disk(entry); });
-          return static_cast<std::size_t>(holders) > node_count / 2;
-      }) {
+World::World(std::uint64_t seed, Bug bug, TraceSink sink, Length length)
+    : timeline_(seed),
+      bug_(bug),
+      length_(length),
+      ledger_([this](const log::Entry& entry) { return is_on_majority(entry); }, retention) {
     timeline_.listen(std::move(sink));
-    std::vector<log::VotingMember> members;
-    for (log::Peer id = 1; id <= node_count; ++id) {
-        members.push_back({id, "node" + std::to_string(id)});
+    for (log::Peer id = 1; id <= first_members; ++id) {
+        voters_.push_back({id, "node" + std::to_string(id)});
     }
-    for (log::Peer id = 1; id <= node_count; ++id) {
-        nodes_.push_back(std::make_unique<Node>(static_cast<NodeHost&>(*this), id,
-                                                log::bootstrap_state(members)));
+    for (log::Peer id = 1; id <= first_members; ++id) {
+        new_node(log::bootstrap_state(voters_));
     }
     for (const char* name : participant_names) {
         participants_.emplace(
@@ -27,14 +24,27 @@ World::World(std::uint64_t seed, Bug bug, TraceSink sink)
 
 Figures World::run() {
     bring_up();
-    place_orders();
-    make_trouble();
-    timeline_.run_until(timeline_.now() + fault_phase);
-    heal();
+    for (unsigned cycle = 0; cycle < length_.cycles; ++cycle) {
+        faults_on_ = true;
+        place_orders();
+        make_trouble();
+        timeline_.run_until(timeline_.now() + length_.trouble);
+        heal();
+        come_to_rest();
+    }
+    return {.fingerprint = timeline_.fingerprint(),
+            .simulated = timeline_.now(),
+            .committed = ledger_.committed(),
+            .aborted = ledger_.aborted(),
+            .faults = timeline_.faults()};
+}
+
+void World::come_to_rest() {
     const Milliseconds deadline = timeline_.now() + longest_recovery;
-    while (!is_at_rest()) {
+    for (std::string why = unrest(); !why.empty(); why = unrest()) {
         if (timeline_.now() >= deadline) {
-            throw Violation("I5: not at rest long after the faults have healed" + describe());
+            throw Violation("I5: not at rest long after the faults have healed: " + why +
+                            describe());
         }
         timeline_.run_until(timeline_.now() + 250);
     }
@@ -43,18 +53,13 @@ Figures World::run() {
         balances[name] = participant->balance();
     }
     ledger_.audit(balances);
-    return {.fingerprint = timeline_.fingerprint(),
-            .simulated = timeline_.now(),
-            .committed = ledger_.committed(),
-            .aborted = ledger_.aborted(),
-            .crashes = crashes_,
-            .faults = timeline_.faults()};
 }
 
 void World::bring_up() {
-    for (auto& one : nodes_) {
-        one->start();
+    for (log::Peer id = 1; id <= first_members; ++id) {
+        start_node(id);
     }
+    tend_group();
     const Milliseconds deadline = timeline_.now() + longest_recovery;
     while (registered_.size() < std::size(participant_names)) {
         if (timeline_.now() >= deadline) {
@@ -67,35 +72,68 @@ void World::bring_up() {
 
 void World::register_participants() {
     for (const char* name : participant_names) {
-        for (log::Peer id = 1; id <= node_count; ++id) {
-            if (!registered_.contains(name) && node(id).is_serving()) {
-                ask(id, {name, "registration"},
-                    core::PutParticipantRequest{
-                        core::ParticipantName{name},
-                        {"http://" + std::string{name}, "", std::chrono::seconds{1}, 8},
-                        "simulation"});
-            }
+        const log::Peer serving = leader();
+        if (serving == 0 || registered_.contains(name)) {
+            continue;
         }
+        PendingRequest pending;
+        pending.kind = PendingRequest::Kind::registration;
+        pending.name = name;
+        ask(serving, std::move(pending),
+            core::PutParticipantRequest{
+                core::ParticipantName{name},
+                {"http://" + std::string{name}, "", std::chrono::seconds{1}, 8},
+                "simulation"});
     }
 }
 
 // ---------------------------------------------------------------- rest
 
-bool World::is_at_rest() const {
-    const bool nodes_rest = std::ranges::all_of(nodes_, [&](const auto& one) {
-        return one->is_up() && one->is_idle() &&
-               one->state_fingerprint() == nodes_.front()->state_fingerprint();
-    });
-    return nodes_rest && pending_.empty() &&
-           std::ranges::all_of(orders_, [](const auto& item) { return item.second.told; }) &&
-           std::ranges::all_of(participants_,
-                               [](const auto& item) { return item.second->in_doubt().empty(); });
+std::string World::unrest() const {
+    if (!changes_.empty()) {
+        return "the group is changing";
+    }
+    const Node& first = node(voters_.front().id);
+    for (const log::VotingMember& voter : voters_) {
+        const Node& one = node(voter.id);
+        if (!one.is_up()) {
+            return "node " + std::to_string(voter.id) + " is down";
+        }
+        if (std::string why = one.unrest(); !why.empty()) {
+            return "node " + std::to_string(voter.id) + ": " + why;
+        }
+        if (one.applied_index() != first.applied_index()) {
+            return "node " + std::to_string(voter.id) + " is behind";
+        }
+    }
+    for (const log::VotingMember& voter : voters_) {
+        if (node(voter.id).state_fingerprint() != first.state_fingerprint()) {
+            throw Violation("nodes that applied the same entries have different states" +
+                            describe());
+        }
+    }
+    if (!pending_.empty()) {
+        return "clients wait for answers";
+    }
+    if (const auto waiting = std::ranges::find_if(
+            orders_, [](const auto& item) { return item.second.step != Order::Step::done; });
+        waiting != orders_.end()) {
+        return "order " + waiting->first + " is not done";
+    }
+    for (const auto& [name, participant] : participants_) {
+        if (!participant->in_doubt().empty()) {
+            return name + " is in doubt";
+        }
+    }
+    return {};
 }
 
 std::string World::describe() const {
     std::string text;
     for (const auto& one : nodes_) {
-        text += "\n  " + one->describe();
+        if (!gone_.contains(one->id())) {
+            text += "\n  " + one->describe();
+        }
     }
     for (const auto& [name, participant] : participants_) {
         text += "\n  " + name + " in doubt:";
@@ -103,9 +141,11 @@ std::string World::describe() const {
             text += " " + xid;
         }
     }
-    text += "\n  waiting clients: " + std::to_string(pending_.size()) + "\n  without an answer:";
-    for (const auto& [xid, order] : orders_) {
-        text += order.told ? "" : " " + xid;
+    text += "\n  waiting clients: " + std::to_string(pending_.size()) + "\n  orders not done:";
+    for (const auto& [name, order] : orders_) {
+        if (order.step != Order::Step::done) {
+            text += " " + name + " (step " + std::to_string(static_cast<int>(order.step)) + ")";
+        }
     }
     return text;
 }

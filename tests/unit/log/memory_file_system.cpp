@@ -29,7 +29,7 @@ public:
         }
         const std::uint64_t end = offset + data.size();
         if (end > inode_->data.size() &&
-            owner_.used() + end - inode_->data.size() > owner_.capacity) {
+            owner_.occupied() + end - inode_->data.size() > owner_.capacity) {
             return std::unexpected(IoError{ENOSPC, "write " + path_.string() + ": no space"});
         }
         add({offset, std::string(data), std::nullopt});
@@ -44,8 +44,12 @@ public:
         if (auto refused = owner_.refuse(Operation::sync, path_)) {
             return std::unexpected(*refused);
         }
-        inode_->durable = inode_->data;
-        inode_->changes.clear();
+        if (!owner_.lies) {
+            for (const Inode::Change& done : inode_->changes) {
+                change(inode_->durable, done); // cheaper than a copy of a long file
+            }
+            inode_->changes.clear();
+        }
         return {};
     }
     IoResult<void> truncate(std::uint64_t size) override {
@@ -62,7 +66,7 @@ public:
             return std::unexpected(*refused);
         }
         if (size > inode_->data.size()) {
-            if (owner_.used() + size - inode_->data.size() > owner_.capacity) {
+            if (owner_.occupied() + size - inode_->data.size() > owner_.capacity) {
                 return std::unexpected(
                     IoError{ENOSPC, "allocate " + path_.string() + ": no space"});
             }
@@ -104,6 +108,11 @@ std::optional<IoError> MemoryFileSystem::refuse(Operation operation, const Path&
 }
 
 std::uint64_t MemoryFileSystem::used() const {
+    const std::lock_guard lock{mutex_};
+    return occupied();
+}
+
+std::uint64_t MemoryFileSystem::occupied() const {
     std::uint64_t bytes = 0;
     for (const auto& [path, inode] : names_) {
         bytes += inode->data.size();
@@ -173,7 +182,9 @@ IoResult<void> MemoryFileSystem::sync_directory(const Path& directory) {
     if (auto refused = refuse(Operation::sync_directory, directory)) {
         return std::unexpected(*refused);
     }
-    durable_names_ = names_;
+    if (!lies) {
+        durable_names_ = names_;
+    }
     return {};
 }
 
@@ -185,7 +196,8 @@ IoResult<std::unique_ptr<DirectoryLock>> MemoryFileSystem::lock(const Path& dire
     return std::make_unique<Lock>(*this, directory);
 }
 
-void MemoryFileSystem::cut_power(std::mt19937_64& random) {
+std::size_t MemoryFileSystem::cut_power(std::mt19937_64& random) {
+    std::size_t torn = 0;
     const std::lock_guard lock{mutex_};
     for (auto& [path, inode] : names_) {
         if (random() % 2 == 0) {
@@ -213,6 +225,7 @@ void MemoryFileSystem::cut_power(std::mt19937_64& random) {
                 if (!next.truncated_to && !next.bytes.empty()) {
                     next.bytes.resize(random() % next.bytes.size());
                     change(data, next);
+                    ++torn;
                 }
                 break;
             }
@@ -223,6 +236,7 @@ void MemoryFileSystem::cut_power(std::mt19937_64& random) {
     }
     fault = {};
     locked_.clear();
+    return torn;
 }
 
 std::map<FileSystem::Path, std::string> MemoryFileSystem::contents() const {

@@ -28,6 +28,8 @@ public:
     std::function<int(Operation, const Path&)> fault;
     /// Bytes that files may occupy.
     std::uint64_t capacity = UINT64_MAX;
+    /// A disk that confirms what it has not done: syncs have no effect.
+    bool lies = false;
 
     IoResult<std::unique_ptr<File>> open(const Path& path) override;
     IoResult<std::string> read(const Path& path) override;
@@ -40,7 +42,10 @@ public:
 
     /// The power goes: of every unsynced write nothing, all or a part survives; of every unsynced
     /// name the old or the new state.
-    void cut_power(std::mt19937_64& random);
+    /// Tells how many writes were torn.
+    std::size_t cut_power(std::mt19937_64& random);
+    /// Bytes that files occupy.
+    [[nodiscard]] std::uint64_t used() const;
 
     /// Content by path, for tests that damage it.
     [[nodiscard]] std::map<Path, std::string> contents() const;
@@ -65,7 +70,7 @@ private:
     using Names = std::map<Path, std::shared_ptr<Inode>>;
 
     [[nodiscard]] std::optional<IoError> refuse(Operation operation, const Path& path) const;
-    [[nodiscard]] std::uint64_t used() const;
+    [[nodiscard]] std::uint64_t occupied() const;
     static void change(std::string& data, const Inode::Change& change);
 
     mutable std::mutex mutex_;
