@@ -84,3 +84,8 @@ def test_debian_packages_share_no_file(packages):
     """Two packages with the same file cannot be installed together."""
     files = [file for content in packages.values() for file in content]
     assert len(files) == len(set(files))
+
+
+def test_debian_packages_hold_no_program_with_failpoints(packages):
+    """Programs that can be told to die are for tests; that the others contain no point is shown with the crash points."""
+    assert [file for content in packages.values() for file in content if "failpoint" in file] == []
