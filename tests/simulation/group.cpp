@@ -54,8 +54,8 @@ bool World::is_voter(log::Peer id) const {
 /// Until then it takes no part in elections, and no other member may be given away.
 bool World::knows_that_it_is_voter(log::Peer id) const {
     const Node& one = node(id);
-    return is_voter(id) && one.is_up() && one.applied_index() >= voters_index_ &&
-           std::ranges::find(one.members(), id, &log::VotingMember::id) != one.members().end();
+    const log::Entry* entry = ledger_.find(voters_index_);
+    return is_voter(id) && one.is_up() && (entry == nullptr || one.disk().holds(*entry));
 }
 
 log::Peer World::leader() const {
@@ -67,8 +67,8 @@ log::Peer World::leader() const {
     return 0;
 }
 
-/// Of the members that count: those of the last configuration in the log of a leader, committed or
-/// not (Ongaro 2014, §4.1).
+/// Of the members that count: those of the last configuration in the log of who applied it, whether
+/// that is committed or not (Ongaro 2014, §4.1).
 bool World::is_on_majority(const log::Entry& entry) const {
     const auto holds = [&](const std::vector<log::VotingMember>& voters) {
         const auto holders = std::ranges::count_if(voters, [&](const log::VotingMember& voter) {
@@ -77,7 +77,7 @@ bool World::is_on_majority(const log::Entry& entry) const {
         return static_cast<std::size_t>(holders) > voters.size() / 2;
     };
     return holds(voters_) || std::ranges::any_of(nodes_, [&](const auto& one) {
-               return one->leads() && holds(one->members());
+               return one->is_up() && one->applied_index() >= entry.index && holds(one->members());
            });
 }
 

@@ -60,6 +60,11 @@ public:
     void audit(const std::map<std::string, std::int64_t>& balances) const;
 
     [[nodiscard]] bool has_applied(log::Index index) const { return history_.contains(index); }
+    /// The committed entry at this index; null if nobody has applied it.
+    [[nodiscard]] const log::Entry* find(log::Index index) const {
+        const auto found = history_.find(index);
+        return found == history_.end() ? nullptr : &found->second;
+    }
     /// What the log decided, if it did.
     [[nodiscard]] std::optional<core::Outcome> decision_of(const std::string& xid) const;
     /// So many transactions have finished since it was decided that it may be forgotten.
