@@ -134,7 +134,7 @@ DECIDING = [
         (expression(VOTING, _LOST, "!transaction.precommit_proposed"),)),
     Mutant(
         "abort_after_precommit", "Q4", "the deadline aborts although PRECOMMIT is logged",
-        "world", ("I1", "I4"),
+        "world", ("I1", "I4", "I6"),
         (expression(VOTING, _LOST, "!transaction.decision_proposed"),
          expression(VOTING, """
             (transaction.stage == Stage::open || transaction.stage == Stage::preparing ||
@@ -146,7 +146,7 @@ DECIDING = [
             decide.reason != DecisionReason::participants_terminated""", "false"))),
     Mutant(
         "one_phase_aborted_in_flight", "C4", "the deadline aborts what a participant may have committed by itself",
-        "world", ("I1", "I4"),
+        "world", ("I1", "I4", "I6"),
         (expression(VOTING, "!transaction.one_phase_sent", "true"),)),
     Mutant(
         "later_decision_wins", "I4", "a second decision replaces the first one",
@@ -183,10 +183,6 @@ LEARNING = [
             propose_rare(std::move(tombstone));
             wait_for_turn(token, TurnWaiter::Kind::inquiry, request.xid);""", """
             reply(token, InquiryReply{request.xid, Outcome::aborted});"""),)),
-    Mutant(
-        "read_without_barrier", "I8", "a leader that may have been replaced answers reads from its own state",
-        "world", ("I8",),
-        (expression(READS, "!confirmed && !request.stale_allowed", "false"),)),
     Mutant(
         "late_answer_counted", "M1", "the answer to an earlier operation counts for the current one",
         "world", ("C8", "assertion: transaction.missing > 0"),
@@ -242,7 +238,7 @@ ENDING = [
 LEADING = [
     Mutant(
         "serves_before_epoch", "C10", "a new leader serves before its own epoch entry is applied",
-        "world", ("I", "assertion"),
+        "world", ("I", "assertion: !turns_.empty()"),
         (statement(LEADERSHIP,
                    "propose(LeaderEpoch{options_.node, epoch_nonce_}, {Origin::Kind::epoch, nullptr, {}, nullptr});",
                    """
@@ -250,19 +246,19 @@ LEADING = [
             start_serving();"""),)),
     Mutant(
         "new_leader_does_not_resume", "C2", "a new leader leaves unfinished transactions alone",
-        "world", ("I5", "assertion"),
+        "world", ("I3", "I5", "assertion: live != nullptr"),
         (statement(LEADERSHIP, "resume(*record);", "static_cast<void>(record);"),)),
     Mutant(
         "resumed_one_phase_taken_for_unsent", "C4", "a new leader believes that no one-phase call was sent",
-        "world", ("I1", "I4"),
+        "world", ("I1", "I4", "I6"),
         (statement(LEADERSHIP, "transaction.one_phase_sent = true;", ""),)),
     Mutant(
         "precommitted_resumed_as_active", "Q4", "a new leader forgets that PRECOMMIT is logged",
-        "world", ("I5", "I"),
+        "world", ("I5",),
         (expression(LEADERSHIP, "record.state == TransactionState::precommitted", "false"),)),
     Mutant(
         "snapshot_forgets_what_is_unfinished", "C17", "a restored node does not see unfinished transactions",
-        "world", ("I5", "I", "assertion"),
+        "world", ("I3", "I5", "assertion: live != nullptr", "assertion: !node.empty()"),
         (statement(SNAPSHOT,
                    "(is_finished(record.state) ? finished_ : unfinished_).insert(place->first.value());", """
             if (is_finished(record.state)) {
@@ -270,4 +266,30 @@ LEADING = [
             }"""),)),
 ]
 
-CORE: list[Mutant] = [*SENDING, *DECIDING, *LEARNING, *ENDING, *LEADING]
+REPEATING = [
+    Mutant(
+        "body_of_known_xid_not_compared", "I8", "a different request under a known xid gets the recorded outcome",
+        "core", ("I8",),
+        (expression(REQUESTS, "tombstone || digest == request.digest", "true"),)),
+    Mutant(
+        "body_of_known_key_not_compared", "I8", "a different request under a known key gets the recorded outcome",
+        "core", ("I8",),
+        (expression(REQUESTS, "*digest == request.digest && (!request.xid || *request.xid == *xid)", "true"),)),
+    Mutant(
+        "forgotten_xid_is_new", "C15", "a server-made xid that is forgotten can be begun again",
+        "core", ("C15",),
+        (expression(REQUESTS, "state_.is_closed(xid) || find_known(xid) != nullptr", "false"),
+         expression(REQUESTS, "parse_server_xid(xid)", "decltype(parse_server_xid(xid)){}"))),
+    Mutant(
+        "key_not_kept", "I8", "an idempotency key is forgotten as soon as BEGIN is applied",
+        "core", ("I8",),
+        (statement(STATE, """
+            idempotency_.try_emplace(begin.idempotency_key,
+                                 IdempotencyRecord{begin.idempotency_key, begin.digest, begin.xid});""", ""),)),
+    Mutant(
+        "keys_not_restored", "C17", "idempotency keys are missing after a snapshot is restored",
+        "core", ("I8",),
+        (statement(SNAPSHOT, "idempotency_.emplace(record.key, record);", "static_cast<void>(record);"),)),
+]
+
+CORE: list[Mutant] = [*SENDING, *DECIDING, *LEARNING, *ENDING, *LEADING, *REPEATING]

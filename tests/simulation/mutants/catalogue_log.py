@@ -8,7 +8,6 @@ _LOG = "coordinator/log/"
 CODEC = _LOG + "command_codec.cpp"
 CONSENSUS = _LOG + "consensus.cpp"
 OBLIGATIONS = _LOG + "consensus_obligations.cpp"
-RECEIVE = _LOG + "consensus_receive.cpp"
 FORMAT = _LOG + "log_format.cpp"
 READER = _LOG + "segment_reader.cpp"
 WRITER = _LOG + "segment_writer.cpp"
@@ -51,10 +50,6 @@ CONSENSUS_MUTANTS = [
             persist.generation = generation_;
             reported_durable_ = last_index();"""),)),
     Mutant(
-        "stale_write_counted", "R5", "a completed write of a replaced suffix counts for the new one",
-        "group", (_TWO_HISTORIES, "two nodes have", "an entry was applied", "I5"),
-        (expression(CONSENSUS, "generation != generation_", "false"),)),
-    Mutant(
         "truncated_suffix_kept", "R5", "entries that a leader replaced stay in the log",
         "group", ("assertion: taken.index == last_index() + 1",),
         (statement(OBLIGATIONS, "entries_.resize(taken.index - base_ - 1);", ""),)),
@@ -68,10 +63,6 @@ CONSENSUS_MUTANTS = [
         (expression(CONSENSUS, "SnapshotMetadata{applied_, term_of(applied_), configuration_index_, configuration_bytes_}",
                     "SnapshotMetadata{applied_, hard_state_.term, configuration_index_, configuration_bytes_}"),)),
     Mutant(
-        "older_snapshot_answered", "R2", "a snapshot from an older term is answered with a position never set",
-        "group", ("I", "two", "assertion", "node"),
-        (expression(RECEIVE, "install->term < hard_state_.term", "false"),)),
-    Mutant(
         "applied_while_installing", "R11", "entries are applied while a snapshot is being installed",
         "group", ("two", "an entry", "assertion", "signal"),
         (statement(OBLIGATIONS, """
@@ -79,36 +70,15 @@ CONSENSUS_MUTANTS = [
                 return; // rule 11
             }""", ""),)),
     Mutant(
-        "compacted_entries_stepped", "R2", "entries before the oldest one that is kept reach the engine",
-        "group", ("two", "an entry", "assertion", "signal"),
-        (statement(RECEIVE, "skip_compacted_entries(message);", ""),)),
-    Mutant(
-        "commit_index_taken_back", "R2", "an old message with a newer commit index takes the commit index back",
-        "group", ("two", "an entry", "assertion", "signal", "I5"),
-        (expression(RECEIVE, "last <= commit_index() ? 0 : message.leader_commit", "message.leader_commit"),)),
-    Mutant(
-        "stale_rejection_believed", "R2", "a rejection that progress has overtaken takes the leader back for ever",
-        "group", ("two", "an entry", "assertion", "signal", "I5"),
-        (statement(RECEIVE, "disarm_stale_rejection(message.from, *result);", ""),)),
-    Mutant(
-        "entries_claimed_that_are_not_here", "R2", "a position beyond the own log is confirmed",
-        "group", ("two", "an entry", "assertion", "signal", "I5"),
-        (expression(OBLIGATIONS, "result.rejected == 0 && result.last_log_index > last_index()", "false"),)),
-    Mutant(
-        "refusal_hides_the_term", "R2", "who refuses a pre-vote does not tell its higher term",
-        "group", ("I5",),
-        (expression(OBLIGATIONS, "result.vote_granted ? result.term : std::max<Term>(result.term, hard_state_.term)",
-                    "result.term"),)),
-    Mutant(
         "snapshot_encoded_without_unfinished", "C17", "unfinished transactions are not written into snapshots",
-        "world", ("I",),
+        "world", ("I", "nodes that applied the same entries"),
         (statement(CODEC, "put(record, *snapshot->add_transactions());", """
             if (core::is_finished(record.state)) {
                 put(record, *snapshot->add_transactions());
             }"""),)),
     Mutant(
         "snapshot_without_epoch", "C17", "the epoch is not written into snapshots",
-        "world", ("I",),
+        "world", ("I", "nodes that applied the same entries"),
         (statement(CODEC, "snapshot->set_epoch(content.epoch.value());", ""),)),
 ]
 
@@ -135,15 +105,6 @@ STORAGE_MUTANTS = [
         "record_checksum_ignored", "C22", "the content of a record is not compared with its checksum",
         "disk", ("C22", "C19"),
         (expression(FORMAT, "payload_checksum != crc32c(payload, seed)", "false"),)),
-    Mutant(
-        "record_header_checksum_ignored", "C22", "the header of a record is not compared with its checksum",
-        "disk", ("C22", "C19"),
-        (expression(FORMAT, "header_checksum != crc32c(header.substr(0, record_header_bytes - 4), seed)",
-                    "false"),)),
-    Mutant(
-        "segment_checksum_ignored", "C22", "the header of a segment is not compared with its checksum",
-        "disk", ("C22", "C19"),
-        (expression(FORMAT, "!known || !intact", "!known"),)),
     Mutant(
         "missing_end_accepted", "C22", "a log that ends before the durable mark is taken for whole",
         "disk", ("C22",),

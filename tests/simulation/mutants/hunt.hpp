@@ -18,7 +18,7 @@ namespace concordat::mutants {
 struct HuntLimits {
     std::size_t jobs = 2;       ///< processes at a time
     std::uint64_t runs = 2'000; ///< of one mutant
-    double seconds = 120;       ///< for one mutant, on a busy machine
+    double seconds = 300;       ///< for one mutant, on a busy machine
     std::uint64_t survey = 0;   ///< > 0: that many runs, each catch is printed
 };
 

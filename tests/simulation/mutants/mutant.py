@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-SCENES = ("world", "group", "disk", "core")
+SCENES = ("world", "group", "disk", "core", "quorum")
 ACTIVE = "::concordat::mutants::active"
 
 

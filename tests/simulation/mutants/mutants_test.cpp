@@ -20,7 +20,7 @@
 namespace concordat::mutants {
 namespace {
 
-constexpr std::uint64_t least_clean_seeds = 40;
+constexpr std::uint64_t least_clean_seeds = 12;
 
 std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
     const char* text = std::getenv(name);

@@ -16,6 +16,9 @@ void run_scene(Scene scene, std::uint64_t seed) {
     case Scene::core:
         run_core(seed);
         return;
+    case Scene::quorum:
+        run_quorum(seed);
+        return;
     }
 }
 
@@ -29,6 +32,8 @@ const char* name_of(Scene scene) {
         return "disk";
     case Scene::core:
         return "core";
+    case Scene::quorum:
+        return "quorum";
     }
     return "?";
 }

@@ -17,9 +17,11 @@ enum class Scene : std::uint8_t {
     world, ///< the whole system, tests/simulation
     group, ///< the consensus engine alone, more nodes and more elections
     disk,  ///< a data directory under power cuts, flipped bits and cut files
-    core   ///< one transaction core, server-made xids, short memory, repeated requests
+    core,  ///< one transaction core, server-made xids, short memory, repeated requests
+    quorum ///< the SDK's acceptors and proposers of one transaction, any order of messages
 };
-inline constexpr Scene scenes[] = {Scene::world, Scene::group, Scene::disk, Scene::core};
+inline constexpr Scene scenes[] = {Scene::world, Scene::group, Scene::disk, Scene::core,
+                                   Scene::quorum};
 
 struct Mutant {
     int number = 0; ///< what `active` is set to
@@ -41,5 +43,6 @@ void run_world(std::uint64_t seed);
 void run_group(std::uint64_t seed);
 void run_disk(std::uint64_t seed);
 void run_core(std::uint64_t seed);
+void run_quorum(std::uint64_t seed);
 
 } // namespace concordat::mutants
