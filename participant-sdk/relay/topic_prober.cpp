@@ -156,6 +156,9 @@ bool TopicProber::ask_topics(std::unique_lock<std::mutex>& lock) {
 void TopicProber::run() {
     make_handle();
     std::unique_lock lock(mutex_);
+    if (handle_ == nullptr) {
+        cluster_answers_ = false; // asking for it makes the handle anew
+    }
     while (!stopping_) {
         asked_for_ = false;
         bool changed = false;

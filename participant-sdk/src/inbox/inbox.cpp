@@ -34,9 +34,11 @@ std::string array_element(std::string_view text) {
 
 struct Pause {
     Clock::time_point until;
-    unsigned attempts = 0;   // of the record at the offset
+    unsigned attempts = 0;   // of the record at the offset, for the length of the pause
+    unsigned failures = 0;   // those that were the record's own fault, not the database's
     std::int64_t offset = 0; // that failed
     bool paused = false;
+    bool rewound = false; // the next record that comes is the one at the offset
 };
 
 enum class Outcome : std::uint8_t { committed, record_failed, database_failed };
@@ -82,7 +84,8 @@ private:
     insert_ids(pqxx::work& work, std::span<const Message> batch,
                const std::vector<Record>& records);
     [[nodiscard]] bool bury(const Message& message, const std::string& reason);
-    void fail(const Message& message, const std::string& detail);
+    [[nodiscard]] unsigned failures_of(const Message& message) const;
+    void fail(const Message& message, const std::string& detail, Outcome outcome);
     void store(std::span<const Message> batch);
 
     const Options options_;
@@ -169,21 +172,31 @@ std::expected<void, Error> Consumer::State::run() {
 void Consumer::State::resume_due() {
     const auto now = Clock::now();
     for (auto& [partition, pause] : pauses_) {
-        if (pause.paused && now >= pause.until) {
-            pause.paused = false;
-            source_->resume(partition);
+        if (!pause.paused || now < pause.until) {
+            continue;
         }
+        // Going on behind a record that was not handled would lose it.
+        if (!pause.rewound) {
+            pause.rewound = source_->pause_at(partition, pause.offset);
+            pause.until = now + options_.first_retry;
+            continue;
+        }
+        pause.paused = false;
+        source_->resume(partition);
     }
 }
 
 void Consumer::State::process(std::span<const Message> batch) {
     // A record that failed before is tried alone, so that its failure is not its neighbours'.
     const bool any_suspect = std::ranges::any_of(
-        batch, [this](const Message& message) { return pauses_.contains(partition_of(*message)); });
+        batch, [this](const Message& message) { return failures_of(message) > 0; });
     if (batch.size() > 1 && !any_suspect) {
         HandlerError error;
         if (attempt(batch, error) == Outcome::committed) {
             store(batch);
+            for (const Message& message : batch) {
+                pauses_.erase(partition_of(*message));
+            }
             return;
         }
     }
@@ -210,16 +223,20 @@ bool Consumer::State::process_single(const Message& message) {
         return true;
     }
     if (outcome == Outcome::record_failed && options_.on_failure == OnFailure::dead_letter) {
-        const auto pause = pauses_.find(partition_of(*message));
-        const bool same = pause != pauses_.end() && pause->second.offset == message->offset;
-        const unsigned attempts = 1 + (same ? pause->second.attempts : 0);
+        const unsigned attempts = 1 + failures_of(message);
         if ((!error.retry || attempts >= options_.max_attempts) && bury(message, error.detail)) {
             pauses_.erase(partition_of(*message));
             return true;
         }
     }
-    fail(message, error.detail);
+    fail(message, error.detail, outcome);
     return false;
+}
+
+unsigned Consumer::State::failures_of(const Message& message) const {
+    const auto pause = pauses_.find(partition_of(*message));
+    const bool same = pause != pauses_.end() && pause->second.offset == message->offset;
+    return same ? pause->second.failures : 0;
 }
 
 std::set<std::pair<std::string, std::string>>
@@ -317,16 +334,18 @@ bool Consumer::State::bury(const Message& message, const std::string& reason) {
     return true;
 }
 
-void Consumer::State::fail(const Message& message, const std::string& detail) {
+void Consumer::State::fail(const Message& message, const std::string& detail, Outcome outcome) {
     const Partition partition = partition_of(*message);
+    const unsigned failures = failures_of(message);
     Pause& pause = pauses_[partition];
     pause.attempts = pause.offset == message->offset ? pause.attempts + 1 : 1;
+    pause.failures = failures + (outcome == Outcome::record_failed ? 1 : 0);
     pause.offset = message->offset;
     const auto doublings = std::min(pause.attempts - 1, 20U);
     const auto wait = std::min(options_.longest_retry, options_.first_retry * (1U << doublings));
     pause.until = Clock::now() + wait;
     pause.paused = true;
-    source_->pause_at(partition, message->offset);
+    pause.rewound = source_->pause_at(partition, message->offset);
     tell(Event::Kind::retrying,
          fmt::format("{}[{}] offset {} again in {} ms: {}", partition.first, partition.second,
                      message->offset, wait.count(), detail));

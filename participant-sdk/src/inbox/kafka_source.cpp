@@ -224,14 +224,22 @@ void KafkaSource::store(const std::map<Partition, std::int64_t>& offsets) {
     rd_kafka_offsets_store(handle_, list.get());
 }
 
-void KafkaSource::pause_at(const Partition& partition, std::int64_t offset) {
+bool KafkaSource::pause_at(const Partition& partition, std::int64_t offset) {
     PartitionList list;
-    list.add(partition).offset = offset;
+    rd_kafka_topic_partition_t& entry = list.add(partition);
+    entry.offset = offset;
     rd_kafka_pause_partitions(handle_, list.get());
+    entry.err = RD_KAFKA_RESP_ERR_NO_ERROR;
     if (rd_kafka_error_t* error = rd_kafka_seek_partitions(handle_, list.get(), seek_timeout_ms)) {
         listener_.on_source_event(Event::Kind::trouble, rd_kafka_error_string(error));
         rd_kafka_error_destroy(error);
+        return false;
     }
+    if (entry.err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        listener_.on_source_event(Event::Kind::trouble, rd_kafka_err2str(entry.err));
+        return false;
+    }
+    return true;
 }
 
 void KafkaSource::resume(const Partition& partition) {

@@ -53,8 +53,9 @@ public:
     [[nodiscard]] std::vector<Message> poll(std::chrono::milliseconds patience);
     // Everything up to these records (inclusive) is done.
     void store(const std::map<Partition, std::int64_t>& offsets);
-    // Stops delivery and goes back, so that `offset` is the next one after resume().
-    void pause_at(const Partition& partition, std::int64_t offset);
+    // Stops delivery and goes back, so that `offset` is the next one after resume(). False: it is
+    // not known whether it went back; ask again before resume().
+    [[nodiscard]] bool pause_at(const Partition& partition, std::int64_t offset);
     void resume(const Partition& partition);
     // Commits what is stored and leaves the group.
     void close();

@@ -137,7 +137,7 @@ class Relay:
 def probe(*arguments):
     """Runs kafka_probe; its output."""
     done = subprocess.run([PROGRAMS / "kafka_probe", *map(str, arguments)], capture_output=True, text=True,
-                          check=False, timeout=90)
+                          check=False, timeout=180)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -171,6 +171,24 @@ def test_consumer_killed_while_the_database_is_away_loses_nothing(effects):
     assert effects.execute("SELECT count(DISTINCT message_id) FROM effect") == [(200,)]
 
 
+def test_outage_of_the_database_is_not_held_against_a_record(effects):
+    """Attempts count what the record itself did: after an outage it still has all of them."""
+    topic = effects.topic()
+    dead = f"t{effects.number}.dead"
+    probe("create", effects.kafka.bootstrap, f"{dead}:1")
+    publish(effects, topic, 5, keys=1)
+    effects.postgres.kill()
+    try:
+        worker = effects.worker(topic, "--fail-value", "0", "--fail-times", "1", "--attempts", "2", "--dead-letter", dead)
+        wait_until(lambda: worker.log().count("retrying") >= 3, worker.log)
+    finally:
+        effects.postgres.start()
+    with worker:
+        wait_until(lambda: count(effects) == 5, worker.log)
+        counts = worker.terminate()
+    assert (counts["handled"], counts["dead_lettered"], counts["failures"]) == (5, 0, 1)
+
+
 def test_many_records_share_one_transaction(effects):
     """Batches: one commit for what one poll brought, at most batch_records."""
     topic = effects.topic()

@@ -27,7 +27,7 @@
 
 namespace {
 
-constexpr int timeout_ms = 30'000;
+constexpr int timeout_ms = 150'000;
 
 struct Failure {
     std::string text;
