@@ -14,6 +14,7 @@ class Run:
     least_states: int = 0  # a model that shrank below this no longer says what it said
     violation: str = ""  # a part of the assertion that must be the violated one
     compiler: tuple[str, ...] = ()  # options of the checker's compilation
+    minutes: int = 15  # at most
 
     @property
     def name(self) -> str:
@@ -32,15 +33,18 @@ HOLDING = (
     Run(TWO, ("N=3", "L=2", "LIVE"), True, "three participants", 1_200_000),
     Run(TWO, ("N=2", "L=2", "REUSE", "LIVE"), True, "an xid used again: effects happen once", 350_000),
     Run(TWO, ("N=2", "L=2", "DEAD=1", "LIVE"), True, "2PC decides: one participant gone", 80_000),
+    Run(TWO, ("N=2", "L=2", "AGAIN"), True, "a branch prepared again between rollback and tombstone", 100_000),
+    Run(TWO, ("N=2", "L=2", "SERVER_XID", "LIVE"), True, "an xid that is closed without an entry", 30_000),
     Run(ONE, ("L=3",), True, "a single branch decides, the log follows", 60_000),
     Run(ONE, ("L=3", "LIVE"), True, "the log learns what the branch did", 7_000),
     Run(QUORUM, ("N=2", "BALLOTS=3"), True, "quorum 3PC, two participants, two rival terminations", 150_000),
     Run(QUORUM, ("N=3", "BALLOTS=3"), True, "three participants, three ballots", 600_000),
     Run(QUORUM, ("N=4", "BALLOTS=2"), True, "four participants and the group", 450_000),
-    Run(QUORUM, ("N=2", "BALLOTS=3", "COORDINATOR_DIES", "LIVE"), True, "3PC decides: group gone, 2 of 3 left", 400_000),
+    Run(QUORUM, ("N=2", "BALLOTS=3", "COORDINATOR_DIES", "LIVE"), True, "3PC decides: group gone, 2 of 3 left", 300_000),
     Run(QUORUM, ("N=2", "BALLOTS=2", "DEAD=1", "LIVE"), True, "3PC decides: participant gone, 2 of 3 left", 5_000),
     Run(QUORUM, ("N=3", "BALLOTS=2", "COORDINATOR_DIES", "DEAD=1", "LIVE"), True,
         "3PC decides: group and participant gone, 2 of 3 left", 50_000),
+    Run(QUORUM, ("N=3", "BALLOTS=2", "AGAIN"), True, "a branch prepared again between rollback and tombstone", 10_000),
     Run(CLASSIC, (), True, "classic 3PC without timeouts blocks, but agrees"),
     Run(OUTBOX, ("CRASHES=2",), True, "outbox, relays, inbox: exactly one effect", 4_000_000),
 )
@@ -181,13 +185,15 @@ def rules_table() -> str:
     return "\n".join(lines)
 
 
-# Larger sizes for scripts/campaign: minutes and gigabytes instead of seconds.
+# Larger sizes for scripts/campaign: minutes, hours and gigabytes instead of seconds. HC4 keeps 64 bits of a state.
 COLLAPSE = ("-DCOLLAPSE",)
+HASH_COMPACT = ("-DHC4",)
 LARGE = (
     Run(OUTBOX, ("CRASHES=3",), True, "outbox with three crashes", 20_000_000),
-    Run(TWO, ("N=3", "L=3"), True, "three participants, three leaders", 20_000_000, "", COLLAPSE),
-    Run(QUORUM, ("N=3", "BALLOTS=3", "COORDINATOR_DIES", "DEAD=1", "LIVE"), True, "group and participant gone, two rivals", 1_000_000),
-    Run(QUORUM, ("N=4", "BALLOTS=2", "DEAD=2", "LIVE"), True, "two participants gone, 3 of 5 left", 2_000_000),
+    Run(TWO, ("N=3", "L=3"), True, "three participants, three leaders", 20_000_000, "", COLLAPSE, 120),
+    Run(QUORUM, ("N=3", "BALLOTS=3", "COORDINATOR_DIES", "DEAD=1", "LIVE"), True,
+        "group and participant gone, two rivals", 1_000_000),
+    Run(QUORUM, ("N=4", "BALLOTS=2", "DEAD=2", "LIVE"), True, "3PC decides: two participants gone, 3 of 5 left", 2_000_000),
     Run(QUORUM, ("N=4", "BALLOTS=2", "COORDINATOR_DIES", "DEAD=1", "LIVE"), True, "3PC decides: 3 of 5 left", 1_000_000),
-    Run(QUORUM, ("N=4", "BALLOTS=3"), True, "four participants, three ballots", 20_000_000, "", COLLAPSE),
+    Run(QUORUM, ("N=4", "BALLOTS=3", "VOTED"), True, "four participants, three ballots", 10_000_000, "", HASH_COMPACT, 600),
 )

@@ -11,6 +11,7 @@ allowed, or when --complete is given and a row was never taken.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -22,6 +23,7 @@ sys.dont_write_bytecode = True
 
 import transitions  # noqa: E402
 
+SERVER_XID = re.compile(r"g\d+-\d+-\d+")
 NOT_A_STEP = {"world"}  # faults: they explain a trace, they are no part of the protocol
 
 
@@ -73,7 +75,8 @@ class Replay:
 
     def _replay(self, xid: str, story: list[Step]) -> None:
         protocol, participants = _identity(story)
-        transaction = transitions.Transaction(participants, self.table.words[protocol])
+        transaction = transitions.Transaction(
+            participants, self.table.words[protocol], CLOSED=SERVER_XID.fullmatch(xid) is not None)
         for position, step in enumerate(story):
             row = self._take(protocol, transaction, step)
             if row is None:
@@ -100,7 +103,8 @@ class Replay:
         return None
 
     def missing(self) -> list[str]:
-        return [row.name for row in self.table.rows if row.name not in self.taken]
+        """Rows that change something, are not rare, and were never taken."""
+        return [row.name for row in self.table.rows if row.then and not row.rare and row.name not in self.taken]
 
     def summary(self) -> str:
         lines = [f"{self.runs:,} runs, {self.transactions:,} transactions, {self.steps:,} steps; taken:"]

@@ -27,9 +27,9 @@ class Verdict:
     problem: str  # empty: as expected
 
 
-def _step(command: list[str], folder: Path) -> str:
+def _step(command: list[str], folder: Path, seconds: int = TIMEOUT_SECONDS) -> str:
     done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
+        command, cwd=folder, capture_output=True, text=True, timeout=seconds, check=False)
     return done.stdout + done.stderr
 
 
@@ -54,7 +54,8 @@ def _judge(run: Run, output: str) -> tuple[int, str]:
     return states, ""
 
 
-def explore(before: str, model: Path, defines: tuple[str, ...], level: str = "-O2", options: tuple[str, ...] = ()) -> str:
+def explore(before: str, model: Path, defines: tuple[str, ...], level: str = "-O2", options: tuple[str, ...] = (),
+            seconds: int = TIMEOUT_SECONDS) -> str:
     """What the checker of a model says, with `before` in front of the model; or why there is none."""
     with tempfile.TemporaryDirectory(prefix="concordat-model-") as name:
         folder = Path(name)
@@ -67,15 +68,16 @@ def explore(before: str, model: Path, defines: tuple[str, ...], level: str = "-O
         if not (folder / "pan").exists():
             return "the checker did not compile: " + output.strip()
         try:
-            return _step(["./pan", f"-m{MAXIMUM_DEPTH}"], folder)
+            return _step(["./pan", f"-m{MAXIMUM_DEPTH}"], folder, seconds)
         except subprocess.TimeoutExpired:
-            return f"timed out after {TIMEOUT_SECONDS} s"
+            return f"timed out after {seconds} s"
 
 
 def check(run: Run) -> Verdict:
     started = time.monotonic()
     # Mutants fail within a few thousand states; optimising their checker would cost more than it saves.
-    output = explore("", HERE / run.model, run.defines, "-O2" if run.holds else "-O0", run.compiler)
+    output = explore("", HERE / run.model, run.defines, "-O2" if run.holds else "-O0", run.compiler,
+                     60 * run.minutes)
     states, problem = _judge(run, output)
     return Verdict(run, states, time.monotonic() - started, problem)
 

@@ -15,6 +15,7 @@
  *
  * -DN=2|3|4 participants   -DBALLOTS=2|3        ballots 0 .. BALLOTS-1
  * -DVOTED                  begin when all have voted yes: the part of a large size that is not trivial
+ * -DAGAIN                  a PREPARE that arrives between rollback and tombstone prepares the branch once more
  * -DCOORDINATOR_DIES       the whole group may be gone for ever
  * -DDEAD=k                 participants 0 .. k-1 may be gone for ever
  * -DBUG_...                mutants, each one rule broken; see tests/models/run
@@ -70,6 +71,12 @@
 #define AT(b, a) ((b) * A + (a))
 
 byte vote[N], outcome[N];
+#ifdef AGAIN
+bit again[N];
+#define NEVER_AGAIN assert(!again[me]);
+#else
+#define NEVER_AGAIN
+#endif
 byte log;
 bit sent_prepare, decided_commit, decided_abort;
 bit told_committed;                          /* history: the client has its answer */
@@ -113,7 +120,7 @@ inline agree(i) {
 inline announce_commit() { assert(!decided_abort); decided_commit = 1 }
 inline announce_abort() { assert(!decided_commit && !told_committed); decided_abort = 1 }
 
-/* Steps of an acceptor that has no outcome; with an outcome it answers that instead. */
+/* Steps of an acceptor. With an outcome it answers that instead, or has been on its way to this step before it. */
 #define PROMISE(a, b, row) \
     promise_asked[b] && promised[a] < b && !promise_given[AT(b, a)] -> \
         TAKEN_AT(row, a, b) promised[a] = b; \
@@ -127,8 +134,8 @@ inline announce_abort() { assert(!decided_commit && !told_committed); decided_ab
 #define PARTICIPATE(b) \
     atomic { promise_asked[b] && vote[me] == 0 && outcome[me] == 0 -> \
         TAKEN_BY(three_refused, me) vote[me] = NO; outcome[me] = ABORT; agree(me) } \
-    :: atomic { outcome[me] == 0 && vote[me] == YES && PROMISE(me, b, three_promise) } \
-    :: atomic { outcome[me] == 0 && ACCEPT(me, b, three_accept) }
+    :: atomic { vote[me] == YES && PROMISE(me, b, three_promise) } \
+    :: atomic { ACCEPT(me, b, three_accept) }
 #ifdef BUG_ACCEPT_AFTER_HIGHER_PROMISE
 #define MAY_PRECOMMIT(a) true
 #else
@@ -140,7 +147,11 @@ proctype Participant(byte me) {
     :: atomic { sent_prepare && vote[me] == 0 && outcome[me] == 0 ->
         TAKEN_BY(three_vote_yes, me) vote[me] = YES }
     :: atomic { vote[me] == 0 && outcome[me] == 0 ->
-        TAKEN_BY(three_vote_no, me) vote[me] = NO; outcome[me] = ABORT; agree(me) }
+        TAKEN_BY(three_refused, me) vote[me] = NO; outcome[me] = ABORT; agree(me) }
+#ifdef AGAIN
+    :: atomic { sent_prepare && vote[me] == YES && outcome[me] == ABORT && !again[me] ->
+        TAKEN_BY(three_prepared_again, me) outcome[me] = 0; again[me] = 1 }
+#endif
 #ifdef BUG_REFUSE_AFTER_YES
     :: atomic { vote[me] == YES && outcome[me] == 0 -> vote[me] = NO; outcome[me] = ABORT; agree(me) }
 #endif
@@ -152,7 +163,7 @@ proctype Participant(byte me) {
         outcome[me] = ABORT; agree(me) }
 #endif
     /* PRE-COMMIT, ballot 0. */
-    :: atomic { accept_asked[0] == COMMIT && vote[me] == YES && outcome[me] == 0 && MAY_PRECOMMIT(me) &&
+    :: atomic { accept_asked[0] == COMMIT && vote[me] == YES && MAY_PRECOMMIT(me) &&
         !accept_given[AT(0, me)] ->
         TAKEN_AT(three_accept, me, 0)
         accepted_ballot[me] = 1; accepted_value[me] = COMMIT; accept_given[AT(0, me)] = 1 }
@@ -171,7 +182,7 @@ proctype Participant(byte me) {
     :: atomic { accepted_ballot[me] != 0 && accepted_value[me] == COMMIT && !decided_commit -> announce_commit() }
 #endif
     :: atomic { decided_commit && outcome[me] == 0 ->
-        TAKEN_BY(three_committed, me) outcome[me] = COMMIT; agree(me) }
+        TAKEN_BY(three_committed, me) outcome[me] = COMMIT; NEVER_AGAIN agree(me) }
     :: atomic { decided_abort && outcome[me] == 0 && vote[me] == YES ->
         TAKEN_BY(three_aborted, me) outcome[me] = ABORT; agree(me) }
     :: atomic { decided_abort && outcome[me] == 0 && vote[me] == 0 ->

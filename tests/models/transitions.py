@@ -13,8 +13,7 @@ MODELS = {
     "3pc": "quorum_three_phase_commit.pml",
 }
 NAME = re.compile(r"[A-Za-z_]\w*")
-ARRAYS = ("branch", "vote", "outcome", "promised")
-HISTORY = ("precommitted",)  # no variable of the models
+HISTORY = {"precommitted": False, "presumed": False, "undone": True}  # no variables of the models; True: arrays
 
 
 @dataclass(frozen=True)
@@ -26,6 +25,7 @@ class Row:
     when: str
     then: tuple[str, ...]
     unmodelled: str
+    rare: str
 
 
 def read(text: str | None = None) -> tuple[Row, ...]:
@@ -36,10 +36,11 @@ def read(text: str | None = None) -> tuple[Row, ...]:
         lines = [line.strip() for line in block.strip().splitlines()]
         protocol, actor, *events = lines[1].split()
         members = dict(line.split(" ", 1) for line in lines[2:])
-        assert set(members) <= {"when", "then", "unmodelled"}, lines[0]
+        assert set(members) <= {"when", "then", "unmodelled", "rare"}, lines[0]
         then = re.split(r",\s*(?![^(]*\))", members["then"])
         rows.append(Row(lines[0], protocol, actor, tuple(events), members["when"],
-                        () if then == ["nothing"] else tuple(then), members.get("unmodelled", "")))
+                        () if then == ["nothing"] else tuple(then), members.get("unmodelled", ""),
+                        members.get("rare", "")))
     assert len({row.name for row in rows}) == len(rows)
     return tuple(rows)
 
@@ -62,9 +63,12 @@ class Transaction:
     log: int = 0
     decided: int = 0
     precommitted: int = 0
+    presumed: int = 0
+    CLOSED: bool = False
     branch: list[int] = field(default_factory=list)
     vote: list[int] = field(default_factory=list)
     outcome: list[int] = field(default_factory=list)
+    undone: list[int] = field(default_factory=list)
     promised: list[tuple[int, int]] = field(default_factory=list)
     accepted: list = field(default_factory=list)  # per acceptor: (ballot, value) or None
     promises: dict = field(default_factory=dict)  # ballot -> acceptor -> what it had accepted
@@ -75,7 +79,7 @@ class Transaction:
 
     def resize(self) -> None:
         missing = len(self.participants) - len(self.branch)
-        for numbers in (self.branch, self.vote, self.outcome):
+        for numbers in (self.branch, self.vote, self.outcome, self.undone):
             numbers.extend([0] * missing)
         self.promised = [(0, 0)] * (len(self.participants) + 1)
         self.accepted = [None] * (len(self.participants) + 1)
@@ -215,8 +219,9 @@ def promela(protocol: str, participants: int, ballots: int = 0, table: tuple[Row
         f"t_{name} == {name}" if size == 0 else " && ".join(f"t_{name}[{i}] == {name}[{i}]" for i in range(size))
         for name, size in shadow.items())
     lines = [f"byte t_{name}{f'[{size}]' if size else ''};" for name, size in shadow.items()]
+    lines += [f"bit t_{name}{f'[{participants}]' if array else ''};" for name, array in HISTORY.items()]
     if protocol == "3pc":
-        lines += ["bit t_precommitted;", _quorum_words(acceptors, ballots)]
+        lines += [_quorum_words(acceptors, ballots)]
         if participants % 2 == 0:
             lines[-1] = lines[-1].replace(f" || vote[{participants}] == NO", "")
     names = ", ".join(f'"{row.name}"' for row in rows)
@@ -227,6 +232,7 @@ def promela(protocol: str, participants: int, ballots: int = 0, table: tuple[Row
     for number, row in enumerate(rows):
         condition = re.sub(r"\bgroup\b", str(participants), row.when)
         condition = re.sub(r"\bv\b", "accept_asked_value(b)", condition)
+        condition = re.sub(rf"\b({'|'.join(HISTORY)})\b", r"t_\1", condition)
         effects = [re.sub(r"\bgroup\b", str(participants), effect)
                    for effect in _effects(row, acceptors, participants)]
         body = "; ".join((f"assert({same})", f"assert({condition})", *effects, f"c_code {{ taken[{number}] = 1; }}"))

@@ -18,6 +18,8 @@
  *
  * -DN=2|3 participants   -DL=1|2|3 leaders
  * -DREUSE                the client uses the xid once more when it is forgotten and its messages are gone
+ * -DAGAIN                a PREPARE that arrives between rollback and tombstone prepares the branch once more
+ * -DSERVER_XID           only the first leader makes this xid: when its epoch is over, it is closed
  * -DCOORDINATOR_DIES     the whole group may be gone for ever
  * -DDEAD=k               participants 0 .. k-1 may be gone for ever
  * -DBUG_...              mutants, each one rule broken; see tests/models/run
@@ -71,6 +73,25 @@ byte effects[N];
 #endif
 
 #define LEADS (epoch == me + 1)
+#ifdef SERVER_XID
+#define MAY_BEGIN (me == 0)
+#define CLOSED (epoch > 1)
+#else
+#define MAY_BEGIN true
+#define CLOSED false
+#endif
+#ifdef AGAIN
+bit undone[N], again[N];
+#define UNDONE undone[me] = 1;
+#define NEVER_AGAIN assert(!again[me]);
+#define PREPARED_AGAIN \
+    atomic { sent_prepare[L - 1] && undone[me] && branch[me] == BRANCH_ABORTED && !again[me] -> \
+        TAKEN_BY(two_prepared_again, me) branch[me] = PREPARED; again[me] = 1; yes[(L - 1) * N + me] = 1 }
+#else
+#define UNDONE
+#define NEVER_AGAIN
+#define PREPARED_AGAIN false
+#endif
 #define ALL_YES_TO(e) ALL_OF(yes, (e) * N)
 #if N == 2
 #define ALL_OF(bits, at) (bits[(at)] && bits[(at) + 1])
@@ -114,7 +135,8 @@ inline decide(outcome) {
     log = outcome
 }
 
-/* What the leader may answer to "what became of the transaction?": the log, read linearizably. */
+/* What the leader may answer to "what became of the transaction?": the log, read linearizably. A closed xid that
+ * the log does not know can never get into it. */
 inline answer_inquiry(i) {
 #ifdef BUG_STALE_READ
     /* From the leader's own memory, where an unknown transaction means "aborted". */
@@ -128,7 +150,7 @@ inline answer_inquiry(i) {
 #elif defined(BUG_UNKNOWN_ANSWERED_UNLOGGED)
     atomic { LEADS && asked[i] && !answered_abort[i] && log == UNKNOWN -> answered_abort[i] = 1 }
 #else
-    atomic { LEADS && asked[i] && !answered_abort[i] && !answered_commit[i] && log >= COMMITTED ->
+    atomic { LEADS && asked[i] && !answered_abort[i] && !answered_commit[i] && (log >= COMMITTED || (log == UNKNOWN && CLOSED)) ->
         if
         :: log == COMMITTED -> answered_commit[i] = 1
         :: else -> answered_abort[i] = 1
@@ -176,9 +198,9 @@ proctype Leader(byte me) {
         }
     :: atomic { view[me] != log -> view[me] = log }          /* learns of entries late, or never */
     /* The client's BEGIN, and PREPARE in parallel with it; or PREPARE again of what the log has begun. */
-    :: atomic { LEADS && log == UNKNOWN && (!sent_prepare[me] || shown[me] == me + 1) ->
+    :: atomic { LEADS && MAY_BEGIN && log == UNKNOWN && (!sent_prepare[me] || shown[me] == me + 1) ->
         TAKEN(two_begin) log = BEGUN; begun_by = me + 1 }
-    :: atomic { view[me] == UNKNOWN && epoch > me && !sent_prepare[me] ->
+    :: atomic { MAY_BEGIN && view[me] == UNKNOWN && epoch > me && !sent_prepare[me] ->
         sent_prepare[me] = 1; shown[me] = me + 1 }
     :: atomic { view[me] == BEGUN && LEADS && MINE && !sent_prepare[me] ->
         sent_prepare[me] = 1; shown[me] = begun_by }
@@ -188,7 +210,7 @@ proctype Leader(byte me) {
     :: atomic { LEADS && log == BEGUN && MINE && ALL_YES_TO(me) -> TAKEN(two_commit) decide(COMMITTED) }
     :: atomic { LEADS && log == BEGUN && MINE -> TAKEN(two_abort) decide(ABORTED) }   /* a NO, the deadline */
     /* An inquiry about what the log does not know: a BEGIN that comes later has no effect. */
-    :: atomic { LEADS && ANY_OF(asked, 0) && log == UNKNOWN -> TAKEN(two_tombstone) decide(ABORTED) }
+    :: atomic { LEADS && ANY_OF(asked, 0) && log == UNKNOWN && !CLOSED -> TAKEN(two_tombstone) decide(ABORTED) }
 #ifdef BUG_COMMIT_WITHOUT_ALL_VOTES
     :: atomic { LEADS && log == BEGUN && ANY_OF(yes, me * N) -> decide(COMMITTED) }
 #endif
@@ -276,15 +298,15 @@ inline heed(e) {
     :: atomic { ASKS(e) && branch[me] == WORKING -> \
         TAKEN_BY(two_vote_read_only, me) branch[me] = READ_ONLY; acknowledged[me] = 1; heed(e) } \
     :: atomic { sent_prepare[e] && NOT_STALE(e) && branch[me] == WORKING -> \
-        TAKEN_BY(two_vote_no, me) branch[me] = BRANCH_ABORTED; agree(me) } \
+        TAKEN_BY(two_refused, me) branch[me] = BRANCH_ABORTED; agree(me) } \
     :: atomic { ASKS(e) && (branch[me] == PREPARED || branch[me] == BRANCH_COMMITTED) -> heed(e) } \
     :: atomic { ASKS(e) && branch[me] == READ_ONLY -> acknowledged[me] = 1; heed(e) }
 
 #define LEARN(what) \
     atomic { branch[me] == PREPARED && (what) == BRANCH_COMMITTED -> \
-        TAKEN_BY(two_committed, me) branch[me] = BRANCH_COMMITTED; COUNT_EFFECT agree(me) } \
+        TAKEN_BY(two_committed, me) branch[me] = BRANCH_COMMITTED; NEVER_AGAIN COUNT_EFFECT agree(me) } \
     :: atomic { branch[me] == PREPARED && (what) == BRANCH_ABORTED -> \
-        TAKEN_BY(two_aborted, me) branch[me] = BRANCH_ABORTED; agree(me) }
+        TAKEN_BY(two_aborted, me) UNDONE branch[me] = BRANCH_ABORTED; agree(me) }
 
 proctype Participant(byte me) {
     end: do
@@ -295,21 +317,26 @@ proctype Participant(byte me) {
 #if L > 2
     :: PREPARE(2)
 #endif
+    :: PREPARED_AGAIN
     :: atomic { sent_commit && branch[me] == PREPARED ->
-        TAKEN_BY(two_committed, me) branch[me] = BRANCH_COMMITTED; COUNT_EFFECT agree(me) }
+        TAKEN_BY(two_committed, me) branch[me] = BRANCH_COMMITTED; NEVER_AGAIN COUNT_EFFECT agree(me) }
     :: atomic { sent_commit && branch[me] == BRANCH_COMMITTED && !acknowledged[me] -> acknowledged[me] = 1 }
 #ifdef BUG_ACKNOWLEDGE_BEFORE_DURABLE
     :: atomic { sent_commit && branch[me] == PREPARED && !acknowledged[me] -> acknowledged[me] = 1 }
 #endif
     :: atomic { sent_abort && branch[me] == PREPARED ->
-        TAKEN_BY(two_aborted, me) branch[me] = BRANCH_ABORTED; agree(me) }
+        TAKEN_BY(two_aborted, me) UNDONE branch[me] = BRANCH_ABORTED; agree(me) }
     :: atomic { sent_abort && branch[me] == WORKING ->
         TAKEN_BY(two_refused, me) branch[me] = BRANCH_ABORTED; agree(me) }
     :: atomic { branch[me] == PREPARED && !asked[me] -> asked[me] = 1 }
     :: atomic { branch[me] == PREPARED && answered_abort[me] ->
-        TAKEN_BY(two_aborted, me) branch[me] = BRANCH_ABORTED; agree(me) }
+        if
+        :: log == UNKNOWN && CLOSED -> TAKEN_BY(two_aborted_closed, me) skip
+        :: else -> TAKEN_BY(two_aborted, me) skip
+        fi;
+        UNDONE branch[me] = BRANCH_ABORTED; agree(me) }
     :: atomic { branch[me] == PREPARED && answered_commit[me] ->
-        TAKEN_BY(two_committed, me) branch[me] = BRANCH_COMMITTED; COUNT_EFFECT
+        TAKEN_BY(two_committed, me) branch[me] = BRANCH_COMMITTED; NEVER_AGAIN COUNT_EFFECT
         acknowledged[me] = 1; agree(me) }
     /* Cooperative termination: a peer's outcome or tombstone. */
     :: LEARN(branch[(me + 1) % N])
