@@ -276,6 +276,9 @@ private:
             participant::WorkerPool& pool = pool_for((*orders)[index].operation);
             const bool queued =
                 pool.submit([this, batch, index, order = std::move((*orders)[index])]() mutable {
+                    if (!batch->begin(index)) {
+                        return;
+                    }
                     auto done = delivery_.run(std::move(order));
                     CONCORDAT_FAILPOINT("participant.*.answer.before",
                                         failpoint::kind_of(order.operation));

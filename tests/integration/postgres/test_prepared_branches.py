@@ -413,7 +413,7 @@ def test_one_phase_commit_that_runs_elsewhere_is_unknown_and_not_later(database,
     assert other.operation("commit-one-phase", "x", payload=body).status == 500
     batch = {"xid": "y", "branch": 0, "operation": "commit-one-phase", "epoch": 1, "attempt": 1, "payload": body}
     answer = exchange(other.port, "POST", "/v1/branches:batch", {"operations": [batch]})
-    assert answer.body["answers"][0]["status"] == 500
+    assert answer.body["answers"][0]["status"] == 500, answer
     assert running.result().outcome == "committed"
     assert other.until_done(lambda: other.operation("commit-one-phase", "y", payload=body)).outcome == "committed"
     assert database.count() == 2

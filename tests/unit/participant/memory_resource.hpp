@@ -5,6 +5,7 @@
 
 #include <concordat/resource.hpp>
 
+#include <functional>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -22,6 +23,9 @@ public:
     };
 
     std::expected<VoteCast, NotDone> prepare(const PrepareOrder& order) override {
+        if (before_prepare) {
+            before_prepare(order.key);
+        }
         const std::lock_guard lock(mutex);
         if (auto failure = std::exchange(fail_next, std::nullopt)) {
             return std::unexpected(*failure);
@@ -83,6 +87,7 @@ public:
     std::mutex mutex;
     std::map<BranchKey, Branch> branches;
     std::optional<NotDone> fail_next;
+    std::function<void(const BranchKey&)> before_prepare; ///< set before the first call; may block
     std::chrono::milliseconds age{30'000};
 
 private:

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include <future>
 #include <thread>
 
 namespace concordat {
@@ -74,6 +75,36 @@ TEST_F(ParticipantTest, refuses_requests_outside_the_contract) {
     const std::string commit = R"({"operation":"commit","epoch":1,"attempt":1})";
     EXPECT_EQ(participant.handle({"POST", "/v1/branches/x/0/prepare", {}, commit}).status, 400);
     EXPECT_TRUE(store->branches.empty());
+}
+
+// Purpose: an operation that is dropped from a batch, because no worker was free, is told so and
+// never run; one that runs is not called dropped: its effect is unknown until it is repeated.
+TEST(ParticipantBatch, never_runs_what_it_said_it_would_not) {
+    const auto store = std::make_shared<MemoryResource>();
+    std::promise<void> release;
+    store->before_prepare = [gate = release.get_future().share()](const BranchKey&) {
+        gate.wait();
+    };
+    Participant busy(store, {.workers = 1,
+                             .max_queued = 64,
+                             .batch_patience = std::chrono::milliseconds(1),
+                             .recovery = {},
+                             .on_alarm = {}});
+    json operations = json::array();
+    for (const char* xid : {"runs", "dropped"}) {
+        operations.push_back(
+            {{"xid", xid}, {"branch", 0}, {"operation", "prepare"}, {"epoch", 1}, {"attempt", 1}});
+    }
+    const HttpResponse response =
+        busy.handle({"POST", "/v1/branches:batch", {}, json{{"operations", operations}}.dump()});
+    const json answers = json::parse(response.body).at("answers");
+    EXPECT_EQ(answers[0].at("reason"), "still running");
+    EXPECT_EQ(answers[1].at("reason"), "no worker was free in time");
+    EXPECT_EQ(answers[1].at("status"), 503);
+    release.set_value();
+    busy.stop();
+    ASSERT_EQ(store->branches.size(), 1U);
+    EXPECT_EQ(store->branches.begin()->first.xid.value(), "runs");
 }
 
 // Purpose: the operations of a batch are answered one by one, in order.
