@@ -9,6 +9,7 @@ namespace concordat::simulation {
 namespace {
 
 constexpr Milliseconds client_patience = 3'000;
+const std::string node_url = "http://node";
 
 core::SharedBytes payload_of(std::int64_t amount) {
     return std::make_shared<const std::string>(std::to_string(amount));
@@ -174,16 +175,31 @@ void World::reuse_something() {
     ask(leader() != 0 ? leader() : some_voter(), std::move(pending), std::move(begin));
 }
 
-void World::inquire(const std::string& asker, const std::string& xid) {
-    const log::Peer asked = some_voter();
-    if (asked != leader()) {
-        timeline_.inject(Fault::inquiry_to_follower, asker, xid);
+// ---------------------------------------------------------------- questions of participants
+
+std::vector<std::string> World::coordinators() const {
+    std::vector<std::string> urls;
+    for (const auto& one : nodes_) {
+        if (voters_.empty() || is_voter(one->id())) {
+            urls.push_back(node_url + std::to_string(one->id()));
+        }
+    }
+    return urls;
+}
+
+void World::ask_coordinator(const std::string& url, core::ClientRequest request,
+                            std::function<void(const core::Reply&)> answer) {
+    auto id = static_cast<log::Peer>(std::stoul(url.substr(node_url.size())));
+    if (gone_.contains(id)) {
+        id = some_voter(); // an address outlives the node that it was given to
+    }
+    if (id != leader()) {
+        timeline_.count(Fault::inquiry_to_follower);
     }
     PendingRequest pending;
     pending.kind = PendingRequest::Kind::inquiry;
-    pending.name = asker;
-    pending.xid = xid;
-    ask(asked, std::move(pending), core::InquiryRequest{core::Xid{xid}});
+    pending.hear = std::move(answer);
+    ask(id, std::move(pending), std::move(request));
 }
 
 // ---------------------------------------------------------------- requests and replies
@@ -264,14 +280,9 @@ void World::answered(const PendingRequest& pending, const core::Reply& reply) {
     case PendingRequest::Kind::order:
         answered_order(pending, reply);
         return;
-    case PendingRequest::Kind::inquiry: {
-        const auto* inquiry = std::get_if<core::InquiryReply>(&reply);
-        Participant& participant = *participants_.at(pending.name);
-        if (inquiry != nullptr && inquiry->outcome && participant.is_up()) {
-            participant.learn_outcome(pending.xid, *inquiry->outcome);
-        }
+    case PendingRequest::Kind::inquiry:
+        pending.hear(reply);
         return;
-    }
     case PendingRequest::Kind::reuse:
         if (const auto* taken = std::get_if<core::TransactionReply>(&reply);
             taken != nullptr && !orders_.at(pending.name).begin.xid && taken->created) {

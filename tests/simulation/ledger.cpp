@@ -86,8 +86,12 @@ void Ledger::decided(const std::string& xid, core::Outcome outcome, log::Index i
         ++aborted_;
     } else {
         ++committed_;
+        // What a participant has carried out under this name before, it does not carry out again.
+        const auto past = past_ends_.find(xid);
         for (const auto& [participant, amount] : plans_[xid]) {
-            expected_[participant] += amount;
+            if (past == past_ends_.end() || !past->second.contains(participant)) {
+                expected_[participant] += amount;
+            }
         }
     }
     for (const auto& [participant, its_outcome] : ends_[xid]) {

@@ -2,6 +2,9 @@
 
 #include "tests/simulation/world.hpp"
 
+#include <memory>
+#include <utility>
+
 namespace concordat::simulation {
 namespace {
 
@@ -62,34 +65,29 @@ void World::call(log::Peer from, core::ParticipantCall call) {
         answer(timeout, {call.key, core::CallResult::Unknown{"lost"}});
         return;
     }
-    if (timeline_.chance(weather_.duplication_permille)) { // e.g. a proxy that tries again
+    // E.g. a proxy that tries again. None may do so with a one-phase commit: while one copy is on
+    // its way, "later" to the other would be taken for "nothing was done".
+    if (call.key.operation != core::Operation::commit_one_phase &&
+        timeline_.chance(weather_.duplication_permille)) {
         timeline_.count(Fault::duplication);
         timeline_.after(delay() * 3, [this, call] {
-            Participant& participant = *participants_.at(call.participant.value());
-            if (participant.is_up()) {
-                static_cast<void>(participant.serve(call));
-            }
+            participants_.at(call.participant.value())->serve(call, [](const core::CallResult&) {});
         });
     }
-    timeline_.after(delay(), [this, call = std::move(call), answer, timeout] {
-        Participant& participant = *participants_.at(call.participant.value());
-        if (!participant.is_up()) {
-            answer(delay(), {call.key, core::CallResult::Unknown{"connection refused"}});
-        } else if (faults_on_ && timeline_.chance(20)) {
-            timeline_.count(Fault::participant_late);
-            answer(delay(), {call.key, core::CallResult::Later{std::chrono::milliseconds{20}}});
-        } else {
-            core::CallResult result = participant.serve(call);
-            const auto* vote = std::get_if<core::CallResult::Voted>(&result.answer);
-            if (vote != nullptr && vote->vote == core::Vote::no) {
-                timeline_.count(Fault::participant_refusal);
-            }
-            if (is_lost()) {
-                answer(timeout, {call.key, core::CallResult::Unknown{"answer lost"}});
-            } else {
-                answer(delay(), std::move(result));
-            }
+    // Whatever comes first, the answer or the end of patience.
+    const auto is_open = std::make_shared<bool>(true);
+    timeline_.after(timeout, [is_open, answer, key = call.key] {
+        if (std::exchange(*is_open, false)) {
+            answer(0, {key, core::CallResult::Unknown{"no answer in time"}});
         }
+    });
+    timeline_.after(delay(), [this, call = std::move(call), is_open, answer] {
+        participants_.at(call.participant.value())
+            ->serve(call, [this, is_open, answer](core::CallResult result) {
+                if (!is_lost() && std::exchange(*is_open, false)) {
+                    answer(delay(), std::move(result));
+                }
+            });
     });
 }
 

@@ -36,7 +36,8 @@ public:
 
     void run_until(Milliseconds time) {
         while (!events_.empty() && events_.top().time <= time) {
-            const Event event = events_.top();
+            // Moved, not copied; what orders the queue stays in place until it is popped.
+            Event event = std::move(const_cast<Event&>(events_.top()));
             events_.pop();
             now_ = event.time;
             event.action();

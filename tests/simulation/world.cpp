@@ -121,8 +121,8 @@ std::string World::unrest() const {
         return "order " + waiting->first + " is not done";
     }
     for (const auto& [name, participant] : participants_) {
-        if (!participant->in_doubt().empty()) {
-            return name + " is in doubt";
+        if (!participant->is_quiet()) {
+            return name + " is in doubt, or holds locks";
         }
     }
     return {};

@@ -74,8 +74,9 @@ private:
         std::string xid;  ///< empty: not known yet
         log::Peer node = 0;
         bool is_read = false;
-        std::optional<core::Outcome> wanted; ///< of a request to decide
-        Ledger::Knowledge known;             ///< what a read that starts now must not contradict
+        std::optional<core::Outcome> wanted;          ///< of a request to decide
+        std::function<void(const core::Reply&)> hear; ///< of a participant
+        Ledger::Knowledge known; ///< what a read that starts now must not contradict
     };
     /// One voter more, one less, or one instead of another.
     struct MemberChange {
@@ -97,7 +98,10 @@ private:
     void applied(const log::Entry& entry, const std::vector<core::Command>& commands) override;
     void installed(log::Peer node) override;
     void failed(log::Peer node) override;
-    void inquire(const std::string& asker, const std::string& xid) override;
+    bool faults_are_on() const override { return faults_on_; }
+    std::vector<std::string> coordinators() const override;
+    void ask_coordinator(const std::string& url, core::ClientRequest request,
+                         std::function<void(const core::Reply&)> answer) override;
     void send(const std::string& to, std::function<void(Participant&)> action) override;
     void tell_applied(const core::Command& command);
 
