@@ -150,7 +150,11 @@ void Consensus::disarm_stale_rejection(Peer from, AppendEntriesResult& result) c
 /// it and would be appended at the wrong place. What is committed here is equal in the log of
 /// every leader of this or a later term, so such a message may start at the commit index instead.
 void Consensus::skip_compacted_entries(AppendEntries& message) const {
-    if (installing_ || message.previous_index >= base_ || message.term < hard_state_.term) {
+    // Right before its oldest entry the core knows a term only if a snapshot ends there.
+    const bool is_known =
+        message.previous_index > base_ ||
+        (message.previous_index == base_ && (base_ == 0 || base_ == snapshot_.index));
+    if (installing_ || is_known || message.term < hard_state_.term) {
         return;
     }
     const Index committed = commit_index();

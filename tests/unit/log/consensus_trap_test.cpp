@@ -318,6 +318,27 @@ TEST(ConsensusTrap, entries_before_a_compacted_log_are_not_appended_at_its_end) 
     EXPECT_EQ(sent<AppendEntriesResult>(out).at(0).rejected, 0U);
 }
 
+TEST(ConsensusTrap, entries_right_behind_the_compacted_log_are_taken) {
+    // Found by simulation: a leader that knew of nothing newer than the last entry forgotten here
+    // was refused for ever, for the core does not know that entry's term any more.
+    Rig rig;
+    std::vector<Entry> entries;
+    for (Index index = 2; index <= 21; ++index) {
+        entries.push_back(command(index, 2));
+    }
+    const std::vector<Entry> known(entries.begin(), entries.end() - 1);
+    rig.persist(rig.append(2, 1, 1, known, 20));
+    ASSERT_TRUE(
+        rig.engine().snapshot_taken(rig.time(), *rig.engine().snapshot_of_applied(), 5).first);
+    ASSERT_EQ(rig.engine().first_index(), 16U);
+    const Obligations out =
+        rig.append(2, 15, 2, std::vector<Entry>(entries.begin() + 14, entries.end()), 20);
+    const auto writes = of_kind<PersistEntries>(out);
+    ASSERT_EQ(writes.size(), 1U);
+    ASSERT_EQ(writes[0].entries.size(), 1U);
+    EXPECT_EQ(writes[0].entries[0].index, 21U);
+}
+
 TEST(ConsensusTrap, a_snapshot_of_an_older_term_is_not_answered) {
     // Found by simulation (seed 325): the core answers it with a position that it never set, and
     // the leader of the newer term, taking that for progress, committed what only it had.
