@@ -173,7 +173,10 @@ def simulation() -> Result:
 
 
 def models() -> Result:
-    return run_pytest("models", timeout_seconds=300)
+    """Spin on the models, and the simulator's traces against their table of steps."""
+    if not build("release", ["simulation_trace"]):
+        return Result().broken("the build of simulation_trace failed")
+    return run_pytest("models", timeout_seconds=600)
 
 
 def processes(folder: str) -> Result:
