@@ -108,7 +108,7 @@ private:
     [[nodiscard]] std::unique_ptr<Batch> make_batch(Result result);
     void enqueue(std::unique_ptr<Batch> batch);
     void request_payloads(Batch& batch);
-    void rewind(std::int64_t id);
+    void rewind(std::int64_t id); // and forgets what waits to be sent
     void start_sweep();
     void finish_sweep(const Result& result);
     void take_parked();

@@ -289,7 +289,13 @@ void Engine::take_payloads(Result result) {
 }
 
 void Engine::rewind(std::int64_t id) {
+    // What was read meanwhile and waits to be sent lies behind the rows that come again: it has to
+    // come again as well, or it would be sent before them.
+    drop_all_waiting();
     std::int64_t lowest = id;
+    if (const std::int64_t dropped = std::exchange(lowest_dropped_, 0); dropped != 0) {
+        lowest = std::min(lowest, dropped);
+    }
     if (read_job_ == ReadJob::late && late_) {
         // The cursor believes that these were read.
         lowest = std::min(lowest, late_->after + 1);
