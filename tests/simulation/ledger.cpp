@@ -194,7 +194,11 @@ void Ledger::ended(const std::string& xid, const std::string& participant, core:
                         " and is " + name_of(outcome) + " at " + participant);
     }
     if (outcome == core::Outcome::committed) {
-        for (const auto& [name, amount] : plans_.at(xid)) {
+        const auto plan = plans_.find(xid);
+        if (plan == plans_.end()) {
+            throw Violation("I2: " + xid + " commits at " + participant + " before it has begun");
+        }
+        for (const auto& [name, amount] : plan->second) {
             if (!yes_votes_[xid].contains(name)) {
                 throw Violation("I2: " + xid + " commits without the vote of " + name);
             }
