@@ -100,7 +100,7 @@ DECIDING = [
         (expression(VOTING, "--transaction.missing == 0", "--transaction.missing <= 1"),)),
     Mutant(
         "no_vote_ignored", "I2", "a refusal counts as a vote",
-        "world", ("I2", "assertion: transaction.missing > 0"),
+        "world", ("I1", "I2", "I4", "assertion: transaction.missing > 0"),
         (expression(VOTING, "vote == Vote::no", "false"),)),
     Mutant(
         "minority_of_accepts_commits", "Q6", "one accept fewer than a majority is enough",
@@ -277,7 +277,7 @@ REPEATING = [
         (expression(REQUESTS, "*digest == request.digest && (!request.xid || *request.xid == *xid)", "true"),)),
     Mutant(
         "forgotten_xid_is_new", "C15", "a server-made xid that is forgotten can be begun again",
-        "core", ("C15",),
+        "core", ("C15", "assertion: is_new"),
         (expression(REQUESTS, "state_.is_closed(xid) || find_known(xid) != nullptr", "false"),
          expression(REQUESTS, "parse_server_xid(xid)", "decltype(parse_server_xid(xid)){}"))),
     Mutant(

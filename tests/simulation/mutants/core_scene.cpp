@@ -8,6 +8,7 @@
 
 #include <deque>
 #include <map>
+#include <optional>
 #include <random>
 #include <set>
 #include <stdexcept>
@@ -94,8 +95,11 @@ private:
         begin.branches.assign(
             2, {ParticipantName{"bank"}, std::make_shared<const std::string>("1"), std::nullopt});
         const ReplicatedState& state = core_->state();
-        asked.known = begin.xid ? state.find(*begin.xid) != nullptr
-                                : state.find_idempotency(begin.idempotency_key) != nullptr;
+        const auto named = keys_.find(begin.idempotency_key);
+        const std::optional<Xid> meant = begin.xid              ? begin.xid
+                                         : named == keys_.end() ? std::nullopt
+                                                                : std::optional{named->second};
+        asked.known = meant && state.find(*meant) != nullptr;
         const RequestToken token{++last_token_};
         asked_.emplace(token.value(), asked);
         core_->request(token, begin);
@@ -150,6 +154,7 @@ private:
                 throw std::runtime_error("C15: " + xid + ", made by the server, was begun again");
             }
             if (!begin.xid && ours_.insert(xid).second) {
+                keys_.insert_or_assign(begin.idempotency_key, told->view.xid);
                 made_by_server_.push_back(told->view.xid);
             }
         } else if (const TransactionRecord* record = core_->state().find(told->view.xid);
@@ -170,6 +175,7 @@ private:
     std::map<std::uint64_t, Asked> asked_;
     std::vector<Xid> made_by_server_;
     std::set<std::string> ours_;
+    std::map<std::string, Xid> keys_; ///< the newest transaction of each idempotency key
 };
 
 } // namespace
