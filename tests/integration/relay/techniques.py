@@ -91,7 +91,7 @@ def observe(removal, scratch):
                               capture_output=True, text=True, check=False, timeout=TEST_SECONDS)
         words = [line.strip() for line in done.stdout.splitlines() if "Failure" in line]
         return done.returncode == 1 and bool(words), words[0] if words else ""
-    environment = {**os.environ, "CONCORDAT_BUILD_DIR": str(scratch), "CONCORDAT_RELAY_PATIENCE": "15",
+    environment = {"CONCORDAT_RELAY_PATIENCE": "15", **os.environ, "CONCORDAT_BUILD_DIR": str(scratch),
                    "CONCORDAT_MIGRATIONS": str(migrations(scratch)), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"--timeout={TEST_SECONDS}",
