@@ -160,6 +160,14 @@ class Alone(Story):
         hold = f"log.replicate.{self.case.kind}.before"
         return plan + [Line(plan[0].process, hold, action="hold", evidence="evidence-hold")], evidence
 
+    def revive(self) -> None:
+        # Held when it repeated an older entry to a follower that was behind: it would stand still for ever.
+        held = self.stage.evidence("evidence-hold")
+        for process in self.stage.cluster.nodes:
+            if held and process.is_running() and process.pid == held[2]:
+                process.kill()
+        super().revive()
+
 
 class Takeover(Story):
     def plan(self) -> tuple[list[Line], list[str]]:
