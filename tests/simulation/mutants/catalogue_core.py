@@ -133,34 +133,9 @@ DECIDING = [
         "world", ("assertion: !transaction.decision_proposed",),
         (expression(VOTING, _LOST, "!transaction.precommit_proposed"),)),
     Mutant(
-        "abort_after_precommit", "Q4", "the deadline aborts although PRECOMMIT is logged",
-        "world", ("I1", "I4", "I6"),
-        (expression(VOTING, _LOST, "!transaction.decision_proposed"),
-         expression(VOTING, """
-            (transaction.stage == Stage::open || transaction.stage == Stage::preparing ||
-            transaction.stage == Stage::one_phase)""",
-                    "transaction.stage != Stage::delivering && transaction.stage != Stage::finished"),
-         expression(STATE, """
-            record->state == TransactionState::precommitted &&
-            decide.outcome == Outcome::aborted &&
-            decide.reason != DecisionReason::participants_terminated""", "false"))),
-    Mutant(
         "one_phase_aborted_in_flight", "C4", "the deadline aborts what a participant may have committed by itself",
         "world", ("I1", "I4", "I6"),
         (expression(VOTING, "!transaction.one_phase_sent", "true"),)),
-    Mutant(
-        "later_decision_wins", "I4", "a second decision replaces the first one",
-        "world", ("I3", "I4", "I8"),
-        (statement(STATE, """
-            if (is_decided(record->state) || too_late_to_abort) {
-                return {Applied::Effect::no_effect, record};
-            }""", """
-            if (is_decided(record->state) || too_late_to_abort) {
-                if (record->decision) {
-                    record->decision->outcome = decide.outcome;
-                }
-                return {Applied::Effect::no_effect, record};
-            }"""),)),
 ]
 
 LEARNING = [
@@ -248,10 +223,6 @@ LEADING = [
         "new_leader_does_not_resume", "C2", "a new leader leaves unfinished transactions alone",
         "world", ("I3", "I5", "assertion: live != nullptr"),
         (statement(LEADERSHIP, "resume(*record);", "static_cast<void>(record);"),)),
-    Mutant(
-        "resumed_one_phase_taken_for_unsent", "C4", "a new leader believes that no one-phase call was sent",
-        "world", ("I1", "I4", "I6"),
-        (statement(LEADERSHIP, "transaction.one_phase_sent = true;", ""),)),
     Mutant(
         "precommitted_resumed_as_active", "Q4", "a new leader forgets that PRECOMMIT is logged",
         "world", ("I5",),
