@@ -77,6 +77,11 @@ IoResult<SlotFile> SlotFile::open(FileSystem& files, const FileSystem::Path& pat
             IoError{EILSEQ, path.string() + ": has " + std::to_string(content->size()) +
                                 " bytes instead of " + std::to_string(file_bytes)});
     }
+    // A process that was killed may have left one slot unsynced; before the other one changes, the
+    // power must not be able to take both.
+    if (auto synced = (*file)->sync(); !synced) {
+        return std::unexpected(synced.error());
+    }
     SlotFile result{std::move(*file), std::string(kind)};
     bool found = false;
     for (std::size_t i = 0; i < 2; ++i) {
