@@ -66,6 +66,7 @@ public:
     void fail_next_write();
     void fill();
     void free_space() { files_.capacity = UINT64_MAX; }
+    [[nodiscard]] bool is_full() const noexcept { return files_.capacity != UINT64_MAX; }
     void set_slowness(Milliseconds delay) noexcept { slowness_ = delay; }
     /// Files are damaged only while the process does not run and the durable mark is current.
     [[nodiscard]] bool can_be_damaged() const noexcept { return !storage_ && !mark_may_lag_; }

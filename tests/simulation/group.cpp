@@ -28,6 +28,10 @@ void World::start_node(log::Peer id) {
     if (started) {
         return;
     }
+    if (node(id).disk().is_full()) { // it ends, and is started again until there is space
+        timeline_.after(500, [this, id] { start_node(id); });
+        return;
+    }
     if (!node(id).disk().is_damaged()) {
         throw Violation("node " + std::to_string(id) +
                         " refuses files that nobody damaged: " + started.error());
