@@ -84,7 +84,17 @@ AcceptorStep accept(const AcceptorState& state, const Ballot& ballot, Outcome va
     return {next, answer};
 }
 
-PreCommitStep pre_commit(const AcceptorState& state) {
+AcceptorState settled(const AcceptorState& state) {
+    AcceptorState next = state;
+    if (state.state == BranchState::unknown && state.accepted &&
+        state.accepted_value == Outcome::aborted) {
+        next.state = BranchState::aborted;
+    }
+    return next;
+}
+
+PreCommitStep pre_commit(const AcceptorState& before) {
+    const AcceptorState state = settled(before);
     wire::BranchAnswer answer;
     if (const auto outcome = outcome_of(state)) {
         answer.outcome = to_wire(*outcome);

@@ -35,7 +35,12 @@ struct PreCommitStep {
 
 /// PRE-COMMIT is ballot (0, 0) with the value committed; it is accepted only by a prepared branch
 /// that promised nothing higher (Q5).
-[[nodiscard]] PreCommitStep pre_commit(const AcceptorState& state);
+[[nodiscard]] PreCommitStep pre_commit(const AcceptorState& before);
+
+/// A branch that accepted an abort and is not prepared any more was rolled back because the abort
+/// was decided, by a process that died before it wrote the tombstone. Nobody else may know the
+/// outcome: whoever asks for it gets the tombstone written, and then the answer.
+[[nodiscard]] AcceptorState settled(const AcceptorState& state);
 
 [[nodiscard]] std::optional<Outcome> outcome_of(const AcceptorState& state) noexcept;
 

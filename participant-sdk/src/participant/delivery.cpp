@@ -39,11 +39,6 @@ std::string name_of_branch(const BranchKey& key) {
     return fmt::format("{}/{}", key.xid.value(), key.branch);
 }
 
-// A rule that changes nothing.
-AcceptorState unchanged(const AcceptorState& state) {
-    return state;
-}
-
 } // namespace
 
 bool equal_secrets(std::string_view left, std::string_view right) noexcept {
@@ -182,7 +177,7 @@ wire::BranchAnswer Delivery::pre_commit(const BranchKey& key) {
 }
 
 wire::BranchAnswer Delivery::learn(const BranchKey& key) {
-    const auto state = resource_.change_acceptor(key, unchanged);
+    const auto state = resource_.change_acceptor(key, settled);
     if (!state) {
         return answer_of(state.error());
     }
@@ -234,7 +229,7 @@ wire::BallotAnswer Delivery::run(const wire::BallotRequest& request) {
 
 std::expected<wire::BranchStatus, wire::BranchAnswer>
 Delivery::status(const BranchKey& key, std::string_view capability) {
-    const auto state = resource_.change_acceptor(key, unchanged);
+    const auto state = resource_.change_acceptor(key, settled);
     if (!state) {
         return std::unexpected(answer_of(state.error()));
     }

@@ -83,6 +83,25 @@ TEST(Acceptor, does_not_count_an_unprepared_branch_as_accepting) {
     EXPECT_FALSE(commit.answer.outcome);
 }
 
+// A branch that accepted the abort and was rolled back by a process that died before its tombstone
+// still knows the outcome: it may be the only one that does.
+TEST(Acceptor, knows_the_abort_that_it_accepted_before_its_branch_was_rolled_back) {
+    AcceptorState state;
+    state.promised = {1, 1};
+    state.accepted = Ballot{1, 1};
+    state.accepted_value = Outcome::aborted;
+
+    const PreCommitStep asked = pre_commit(state);
+
+    EXPECT_EQ(asked.state.state, BranchState::aborted);
+    EXPECT_EQ(asked.answer.outcome, wire::Outcome::aborted);
+    EXPECT_EQ(settled(state).state, BranchState::aborted);
+    state.accepted_value = Outcome::committed; // lost, or committed: not for it to say
+    EXPECT_EQ(settled(state), state);
+    state.accepted.reset();
+    EXPECT_EQ(settled(state), state);
+}
+
 // Purpose: a finished branch answers everything with its outcome and changes nothing (Q8).
 TEST(Acceptor, answers_with_the_outcome_once_it_is_known) {
     AcceptorState state = prepared();
