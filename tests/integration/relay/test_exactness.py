@@ -1,4 +1,4 @@
-"""Promises that break only when two things go wrong at once (O4, O5, O7, O9, O11, O13)."""
+"""Promises that break only when two things go wrong at once (O4–O7, O9, O11, O13)."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ import time
 import pytest
 
 from conftest import assert_in_order, values_by_key
-from relay_process import PROGRAMS, header, pause, wait_until
+from relay_process import PROGRAMS, MockCluster, header, pause, records, wait_until
 
 LONG_LEASES = {"lease__duration": "30s", "lease__margin": "1s"}
 
@@ -223,3 +223,39 @@ def test_key_order_survives_a_refusal_and_its_replay(outbox):
         outbox.wait_empty()
     values = [value.rstrip(".") for value in values_by_key(outbox.records(topic))["key"]]
     assert list(dict.fromkeys(values)) == [str(number) for number in range(20) if number != 7]
+
+
+def test_rows_read_while_a_producer_is_replaced_do_not_pass_those_that_come_again(outbox, tmp_path):
+    """O6: a statement that was on its way when the producer failed brings newer rows of the same keys.
+
+    A lock holds the statement back, a missing password file the next producer; nothing depends on who is faster.
+    """
+    topic = f"t{outbox.number}.mock"
+    password = tmp_path / "password"
+    password.write_text("not asked for\n", encoding="utf-8")
+    limits = {"database__timeout": "60s", "kafka__stall_timeout": "60s", **LONG_LEASES}
+    with MockCluster(1, f"outbox.event.{topic}") as mock, outbox.connect(autocommit=False) as writer, \
+            outbox.relay(bootstrap=mock.bootstrap, kafka__sasl_password_file=password, **limits) as relay:
+        outbox.publish_many(topic, 10)
+        outbox.wait_empty()
+        mock.order("down")
+        outbox.publish_many(topic, 100, start=10)
+        wait_until(lambda: relay.metric("rows_at_kafka") == 100, relay.log)
+        writer.execute("LOCK TABLE concordat_outbox")
+        for number in range(110, 210):
+            outbox.publish(topic, f"key-{number % 10}", str(number), writer)
+        wait_until(lambda: outbox.execute(
+            "SELECT pid FROM pg_stat_activity WHERE application_name = 'concordat-relay' AND wait_event_type = 'Lock' "
+            "AND datname = current_database() AND query LIKE '%-1::smallint AS bucket%'"), "the statement waits")
+        assert relay.event("producer_reset") is None
+        password.unlink()
+        mock.order("produce-error 45 1000")
+        mock.order("up")
+        wait_until(lambda: relay.event("producer_not_made"), relay.log)
+        writer.commit()
+        wait_until(lambda: relay.metric("read_total") == 210, relay.log)
+        mock.order("produce-well")
+        password.write_text("not asked for\n", encoding="utf-8")
+        outbox.wait_empty(relay.log)
+        found = records(mock.bootstrap, f"outbox.event.{topic}")
+    assert_in_order(found, 210)

@@ -1,8 +1,8 @@
 """kill -9 of relay, broker and PostgreSQL at random times: nothing lost, invented or out of order.
 
 CONCORDAT_RELAY_EVENTS (default 4000), CONCORDAT_RELAY_KILLS (default 6) and CONCORDAT_RELAY_SEED choose the size:
-CONCORDAT_RELAY_EVENTS=100000 CONCORDAT_RELAY_KILLS=200 is the long campaign (scripts/campaign relay-kills), about
-15 minutes on two cores.
+CONCORDAT_RELAY_EVENTS=100000 CONCORDAT_RELAY_KILLS=200 is the long campaign (scripts/campaign relay-kills), by
+its own pace at least ten minutes.
 """
 
 import collections
