@@ -106,12 +106,6 @@ std::string World::unrest() const {
             return "node " + std::to_string(voter.id) + " is behind";
         }
     }
-    for (const log::VotingMember& voter : voters_) {
-        if (node(voter.id).state_fingerprint() != first.state_fingerprint()) {
-            throw Violation("nodes that applied the same entries have different states" +
-                            describe());
-        }
-    }
     if (!pending_.empty()) {
         return "clients wait for answers";
     }
@@ -123,6 +117,13 @@ std::string World::unrest() const {
     for (const auto& [name, participant] : participants_) {
         if (!participant->is_quiet()) {
             return name + " is in doubt, or holds locks";
+        }
+    }
+    const std::uint64_t fingerprint = first.state_fingerprint();
+    for (const log::VotingMember& voter : voters_) {
+        if (node(voter.id).state_fingerprint() != fingerprint) {
+            throw Violation("nodes that applied the same entries have different states" +
+                            describe());
         }
     }
     return {};
