@@ -30,6 +30,7 @@ void Ledger::applied(const log::Entry& entry, const std::vector<core::Command>& 
         if (const auto* begin = std::get_if<core::Begin>(&command)) {
             begun(*begin);
         } else if (const auto* decide = std::get_if<core::Decide>(&command)) {
+            check_no_late_abort(*decide);
             decided(decide->xid.value(), decide->outcome, entry.index);
         } else if (const auto* end = std::get_if<core::End>(&command)) {
             ending(*end);
@@ -39,6 +40,8 @@ void Ledger::applied(const log::Entry& entry, const std::vector<core::Command>& 
         if (const auto* enlist = std::get_if<core::Enlist>(&command);
             enlist != nullptr && done.effect == core::Applied::Effect::changed) {
             add_branch(enlist->xid.value(), enlist->branch);
+        } else if (const auto* decide = std::get_if<core::Decide>(&command)) {
+            check_first_stands(decide->xid);
         }
     }
     state_.applied_through(core::LogIndex{entry.index});
@@ -99,6 +102,26 @@ void Ledger::decided(const std::string& xid, core::Outcome outcome, log::Index i
             throw Violation("I4: the log decides that " + xid + " is " + name_of(outcome) +
                             ", and it is " + name_of(its_outcome) + " at " + participant);
         }
+    }
+}
+
+/// Q4: after PRECOMMIT only the participants may still abort.
+void Ledger::check_no_late_abort(const core::Decide& decide) const {
+    const core::TransactionRecord* record = state_.find(decide.xid);
+    if (record != nullptr && record->state == core::TransactionState::precommitted &&
+        decide.outcome == core::Outcome::aborted &&
+        decide.reason != core::DecisionReason::participants_terminated) {
+        throw Violation("Q4: the coordinator aborts " + decide.xid.value() +
+                        " although PRECOMMIT is in the log");
+    }
+}
+
+void Ledger::check_first_stands(const core::Xid& xid) const {
+    const core::TransactionRecord* record = state_.find(xid);
+    const auto first = decisions_.find(xid.value());
+    if (record != nullptr && record->decision && first != decisions_.end() &&
+        record->decision->outcome != first->second.outcome) {
+        throw Violation("I4: " + xid.value() + " was decided, and a later decision replaces it");
     }
 }
 
@@ -173,6 +196,15 @@ bool Ledger::may_be_forgotten(const std::string& xid) const {
 
 void Ledger::voted_yes(const std::string& xid, const std::string& participant) {
     yes_votes_[xid].insert(participant);
+}
+
+void Ledger::obeyed(const std::string& xid, const std::string& participant, core::Epoch epoch,
+                    core::Epoch seen) {
+    if (epoch < seen) {
+        throw Violation("C10: " + participant + " obeys a PREPARE of " + xid + " from epoch " +
+                        std::to_string(epoch.value()) + " after one from epoch " +
+                        std::to_string(seen.value()));
+    }
 }
 
 void Ledger::ended(const std::string& xid, const std::string& participant, core::Outcome outcome) {

@@ -37,6 +37,10 @@ public:
     /// A participant voted yes (or read-only), or ended a branch.
     void voted_yes(const std::string& xid, const std::string& participant);
     void ended(const std::string& xid, const std::string& participant, core::Outcome outcome);
+    /// C10. A PREPARE of `epoch` is answered with a vote, by one who is in doubt because of the
+    /// vote that it gave to the PREPARE of `seen`.
+    static void obeyed(const std::string& xid, const std::string& participant, core::Epoch epoch,
+                       core::Epoch seen);
     /// A participant was told to commit a branch that it never prepared.
     [[noreturn]] static void commit_without_vote(const std::string& xid);
 
@@ -85,6 +89,8 @@ private:
     void add_branch(const std::string& xid, const core::BranchSpec& branch);
     void ending(const core::End& end) const;
     void check_decided(const std::string& xid, core::Outcome outcome) const;
+    void check_no_late_abort(const core::Decide& decide) const;
+    void check_first_stands(const core::Xid& xid) const;
 
     DurableOnMajority is_durable_;
     core::RetentionLimits limits_;

@@ -264,6 +264,7 @@ void Participant::crash_database() {
     if (database_.is_up()) {
         timeline.inject(Fault::database_crash, name_);
         guarded([this] { database_.crash(); });
+        bound_.clear(); // epochs are remembered without waiting for the disk
         timeline.after(timeline.between(20, 1'500), [this] { database_.start(); });
     }
 }
@@ -351,6 +352,18 @@ void Participant::voted(const std::string& xid, Vote vote) {
         guarded([&] { host_.ledger().voted_yes(xid, name_); });
     } else if (vote == Vote::no) {
         host_.timeline().tell(xid, name_, "vote_no");
+    }
+}
+
+core::Epoch Participant::bound_to(const std::string& xid) const {
+    const auto found = bound_.find(xid);
+    return found == bound_.end() || ends_.contains(xid) ? core::Epoch{} : found->second;
+}
+
+void Participant::obeyed(const std::string& xid, Vote vote, core::Epoch epoch, core::Epoch before) {
+    guarded([&] { Ledger::obeyed(xid, name_, epoch, std::min(before, bound_to(xid))); });
+    if (vote == Vote::yes) {
+        bound_[xid] = std::max(bound_to(xid), epoch);
     }
 }
 

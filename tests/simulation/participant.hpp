@@ -84,6 +84,8 @@ private:
     std::vector<std::string> coordinators() const override { return host_.coordinators(); }
     void ask(const participant::OutboundCall& call, PeerAnswer answer) override;
     void voted(const std::string& xid, Vote vote) override;
+    [[nodiscard]] core::Epoch bound_to(const std::string& xid) const override;
+    void obeyed(const std::string& xid, Vote vote, core::Epoch epoch, core::Epoch before) override;
     void commits_in_one_phase(const std::string& xid) override { one_phase_.insert(xid); }
     void alarm(const Alarm& alarm) override;
 
@@ -107,6 +109,7 @@ private:
     ModelledPostgres database_;
     std::array<ReplicaPtr, 2> replicas_;
     std::set<std::string> one_phase_;
+    std::map<std::string, core::Epoch> bound_;  ///< by xid; since the last crash of the database
     std::map<std::string, core::Outcome> ends_; ///< by xid; at most one branch of each is here
     std::int64_t clock_offset_ = 0;
 };

@@ -195,8 +195,12 @@ void Replica::serve(const core::ParticipantCall& call,
         host_.commits_in_one_phase(call.key.xid.value());
     }
     run(
-        [this, key = call.key, body, answer]() -> std::function<void()> {
+        [this, key = call.key, body, answer, epoch = call.epoch,
+         before = host_.bound_to(call.key.xid.value())]() -> std::function<void()> {
             const wire::BranchAnswer told = deliver(key.xid.value(), key.branch.value(), body);
+            if (told.vote && key.operation == core::Operation::prepare) {
+                host_.obeyed(key.xid.value(), static_cast<Vote>(*told.vote), epoch, before);
+            }
             if (told.vote) {
                 host_.voted(key.xid.value(), static_cast<Vote>(*told.vote));
             }

@@ -48,6 +48,11 @@ public:
     virtual void ask(const participant::OutboundCall& call, PeerAnswer answer) = 0;
     /// The service has voted, and the answer is about to leave.
     virtual void voted(const std::string& xid, Vote vote) = 0;
+    /// The highest epoch whose PREPARE this participant answered with the vote that it is bound to.
+    [[nodiscard]] virtual core::Epoch bound_to(const std::string& xid) const = 0;
+    /// A PREPARE was answered with a vote. `before`: bound_to() when it arrived.
+    virtual void obeyed(const std::string& xid, Vote vote, core::Epoch epoch,
+                        core::Epoch before) = 0;
     virtual void commits_in_one_phase(const std::string& xid) = 0;
     virtual void alarm(const Alarm& alarm) = 0;
 };

@@ -133,9 +133,25 @@ DECIDING = [
         "world", ("assertion: !transaction.decision_proposed",),
         (expression(VOTING, _LOST, "!transaction.precommit_proposed"),)),
     Mutant(
+        "abort_after_precommit", "Q4", "the deadline aborts although PRECOMMIT is logged",
+        "world", ("Q4", "I1", "I4"),
+        (expression(VOTING, _LOST, "!transaction.decision_proposed"),
+         expression(VOTING, """
+            (transaction.stage == Stage::open || transaction.stage == Stage::preparing ||
+            transaction.stage == Stage::one_phase)""",
+                    "transaction.stage != Stage::delivering && transaction.stage != Stage::finished"),
+         expression(STATE, """
+            record->state == TransactionState::precommitted &&
+            decide.outcome == Outcome::aborted &&
+            decide.reason != DecisionReason::participants_terminated""", "false"))),
+    Mutant(
         "one_phase_aborted_in_flight", "C4", "the deadline aborts what a participant may have committed by itself",
         "world", ("I1", "I4", "I6"),
         (expression(VOTING, "!transaction.one_phase_sent", "true"),)),
+    Mutant(
+        "forgotten_early", "C15", "a finished transaction is forgotten as soon as the next one is finished",
+        "world", ("I", "assertion"),
+        (expression(STATE, "std::max<std::size_t>(1, limits_.finished_transactions)", "1U"),)),
 ]
 
 LEARNING = [
