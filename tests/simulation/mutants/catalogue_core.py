@@ -241,7 +241,7 @@ LEADING = [
         (statement(LEADERSHIP, "resume(*record);", "static_cast<void>(record);"),)),
     Mutant(
         "precommitted_resumed_as_active", "Q4", "a new leader forgets that PRECOMMIT is logged",
-        "world", ("I5",),
+        "world", ("Q4", "I5"),
         (expression(LEADERSHIP, "record.state == TransactionState::precommitted", "false"),)),
     Mutant(
         "snapshot_forgets_what_is_unfinished", "C17", "a restored node does not see unfinished transactions",
