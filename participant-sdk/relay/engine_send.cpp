@@ -177,9 +177,12 @@ void Engine::on_report(void* tag, rd_kafka_resp_err_t code) {
 }
 
 void Engine::on_trouble(rd_kafka_resp_err_t code, const std::string& text) {
-    // One name for all brokers: the operator needs the state of the cluster, not of a socket.
+    // One name for all brokers: the operator needs the state of the cluster, not of a socket. That
+    // all are down only sums up the errors before it, which say why.
+    if (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || !kafka_trouble_) {
+        telemetry_.set_trouble("kafka", text);
+    }
     kafka_trouble_ = true;
-    telemetry_.set_trouble("kafka", text);
     topics_->check_cluster();
     if (code == RD_KAFKA_RESP_ERR__AUTHENTICATION && !failure_ && phase_ == Phase::running) {
         failure_ = text; // a new producer reads the password file again
