@@ -91,6 +91,7 @@ class Story:
         client = Client(self.shop, [order])
         wait_until(lambda: self.postgres.prepared_transactions(Shop.INVENTORY), "the inventory has prepared",
                    explain=self.shop.log_tails)
+        self.shop.wait_for_vote(order, Shop.INVENTORY_PARTICIPANT)
         done("the inventory has promised 3 chairs (PREPARE TRANSACTION); the order service has not voted yet")
         self.shop.inventory.kill()
         done("kill -9 inventory-service")

@@ -153,6 +153,15 @@ class Shop:
             time.sleep(0.05)
         raise StackFailure(f"{order}: no outcome within {GIVE_UP_SECONDS} s, last {last}\n{self.log_tails()}")
 
+    def wait_for_vote(self, order: Order, participant: str) -> None:
+        """Until the coordinator has the participant's yes; what PostgreSQL shows comes earlier."""
+        def voted() -> bool:
+            answer = call("GET", f"{self.cluster.wait_for_leader().url}/v1/transactions/{order.order_id}")
+            return answer.status == 200 and any(
+                branch["participant"] == participant and branch["phase"] == "prepared"
+                for branch in answer.json["branches"])
+        wait_until(voted, f"the coordinator has the vote of {participant}", explain=self.log_tails)
+
     # ---------------------------------------------------------------------------------------------- books
 
     def stock(self) -> dict[str, int]:

@@ -34,6 +34,7 @@ def order_with_prepared_inventory(shop, order):
     client = InBackground(shop, order)
     wait_until(lambda: shop.postgres.prepared_transactions(shop.INVENTORY), "the inventory branch is prepared",
                explain=shop.log_tails)
+    shop.wait_for_vote(order, shop.INVENTORY_PARTICIPANT)
     return client
 
 
