@@ -23,6 +23,8 @@ import time
 import uuid
 from pathlib import Path
 
+from ports import free_ports
+
 START_SECONDS = 240  # a broker takes two; many at once on a busy machine take their time
 STOP_SECONDS = 30
 SOURCE = Path(__file__).resolve().parents[3]
@@ -99,17 +101,6 @@ def class_archive(jars):
     return archive
 
 
-def _free_ports(count):
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
-
-
 class KafkaBroker:
     """One broker. Usable as a context manager; close() stops it and removes its directory."""
 
@@ -121,7 +112,7 @@ class KafkaBroker:
         self.jvm_options = [f"-XX:TieredStopAtLevel={4 if measured else 1}", *jvm_options]
         self.directory = Path(tempfile.mkdtemp(prefix="concordat-kafka-"))
         self.log = self.directory / "broker.log"
-        self.port, self.controller_port = _free_ports(2)
+        self.port, self.controller_port = free_ports(2)
         self.process = None
         self._write_configuration(properties or {}, sasl_users)
         try:

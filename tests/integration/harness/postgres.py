@@ -1,6 +1,6 @@
 """A throw-away PostgreSQL 15 cluster for tests.
 
-What: initdb in a directory of its own, a port chosen by the system on 127.0.0.1 and a unix socket in the
+What: initdb in a directory of its own, a free port on 127.0.0.1 and a unix socket in the
 same directory, prepared transactions enabled, durable settings on. The cluster can be stopped, killed the
 hard way and started again on the same port, and it is removed with close().
 
@@ -21,11 +21,12 @@ import pwd
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 from pathlib import Path
+
+from ports import free_ports
 
 START_SECONDS = 60
 STOP_SECONDS = 60
@@ -46,12 +47,6 @@ def _bin_directory():
     return (exact or candidates)[0]
 
 
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class PostgresCluster:
     """One server. Usable as a context manager; close() stops it and removes its directory."""
 
@@ -60,7 +55,7 @@ class PostgresCluster:
         self.directory = Path(tempfile.mkdtemp(prefix="concordat-pg-"))
         self.data = self.directory / "data"
         self.log = self.directory / "server.log"
-        self.port = _free_port()
+        self.port, = free_ports(1)
         self.user = "concordat"
         self._account = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
         if self._account:

@@ -17,18 +17,18 @@ Processes die with this one (unless keep=True), so that nothing is left running.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+
+from ports import free_ports
 
 SOURCE = Path(__file__).resolve().parents[3]
 DEADLINE_SECONDS = 60.0
@@ -50,15 +50,6 @@ def program(name: str) -> Path:
     if not path.exists():
         raise StackFailure(f"{path} is missing; build it first")
     return path
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on now, and that are different from each other."""
-    with contextlib.ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
 
 
 def wait_until(condition, what: str, seconds: float = DEADLINE_SECONDS, explain=None):
