@@ -2,6 +2,7 @@
 
 #include "coordinator/http/allowed_networks.hpp"
 #include "coordinator/http/call_answers.hpp"
+#include "coordinator/http/call_requests.hpp"
 #include "coordinator/http/circuit_breaker.hpp"
 #include "participant-sdk/src/failpoint/operation_kinds.hpp"
 #include "participant-sdk/src/transport/client.hpp"
@@ -21,51 +22,6 @@ namespace {
 constexpr std::size_t max_known_targets = 4096;
 constexpr const char* batch_path = "/v1/branches:batch";
 constexpr const char* batch_header = "Concordat-Batch";
-
-wire::Operation to_wire(core::Operation operation) noexcept {
-    switch (operation) {
-    case core::Operation::prepare:
-        return wire::Operation::prepare;
-    case core::Operation::pre_commit:
-        return wire::Operation::pre_commit;
-    case core::Operation::commit:
-        return wire::Operation::commit;
-    case core::Operation::abort:
-        return wire::Operation::abort;
-    case core::Operation::commit_one_phase:
-        return wire::Operation::commit_one_phase;
-    case core::Operation::learn:
-        return wire::Operation::learn;
-    }
-    return wire::Operation::learn;
-}
-
-wire::BranchRequest to_wire(const core::ParticipantCall& call,
-                            const std::vector<std::string>& coordinators) {
-    wire::BranchRequest request;
-    request.xid = call.key.xid.value();
-    request.branch = call.key.branch.value();
-    request.operation = to_wire(call.key.operation);
-    request.epoch = call.epoch.value();
-    request.attempt = call.key.attempt;
-    request.three_phase = call.protocol == core::Protocol::three_phase;
-    request.participant = call.participant.value();
-    if (call.payload) {
-        request.payload = *call.payload;
-    }
-    if (call.key.operation == core::Operation::prepare) {
-        request.participants.reserve(call.peers.size());
-        for (const core::Peer& peer : call.peers) {
-            request.participants.push_back(
-                {peer.branch.value(), peer.participant.value(), peer.base_url});
-        }
-        request.quorum = call.quorum;
-        request.coordinator_is_acceptor = call.coordinator_is_acceptor;
-        request.capability = call.capability;
-        request.coordinators = coordinators;
-    }
-    return request;
-}
 
 transport::ClientOptions client_options(const CallerOptions& options) {
     transport::ClientOptions out;
@@ -233,7 +189,7 @@ ParticipantCaller::Impl::batch_size(std::span<const core::ParticipantCall> calls
 }
 
 void ParticipantCaller::Impl::send_one(const TargetPtr& target, core::ParticipantCall call) {
-    const wire::BranchRequest body = to_wire(call, options_.coordinators);
+    const wire::BranchRequest body = branch_request(call, options_.coordinators);
     transport::OutboundRequest request;
     request.target = target->url.base_path + wire::target_of(body);
     request.body = wire::encode(body);
@@ -255,7 +211,7 @@ void ParticipantCaller::Impl::send_batch(const TargetPtr& target, Calls calls) {
     std::vector<core::CallKey> keys;
     keys.reserve(calls.size());
     for (const core::ParticipantCall& call : calls) {
-        bodies.push_back(to_wire(call, options_.coordinators));
+        bodies.push_back(branch_request(call, options_.coordinators));
     }
     transport::OutboundRequest request;
     request.target = target->url.base_path + batch_path;

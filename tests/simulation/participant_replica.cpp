@@ -1,6 +1,7 @@
 #include "tests/simulation/participant_replica.hpp"
 
 #include "coordinator/http/call_answers.hpp"
+#include "coordinator/http/call_requests.hpp"
 #include "participant-sdk/src/participant/branch_routes.hpp"
 #include "participant-sdk/src/postgres/prepared_branches.hpp"
 #include "participant-sdk/src/wire/participant_contract.hpp"
@@ -32,49 +33,6 @@ PostgresOptions database_options(Timeline& timeline) {
     options.max_connections = 100; // never waited for: that would block the only thread
     options.isolation = static_cast<Isolation>(timeline.pick(3));
     return options;
-}
-
-wire::Operation to_wire(core::Operation operation) {
-    static constexpr std::pair<core::Operation, wire::Operation> pairs[] = {
-        {core::Operation::prepare, wire::Operation::prepare},
-        {core::Operation::pre_commit, wire::Operation::pre_commit},
-        {core::Operation::commit, wire::Operation::commit},
-        {core::Operation::abort, wire::Operation::abort},
-        {core::Operation::commit_one_phase, wire::Operation::commit_one_phase},
-        {core::Operation::learn, wire::Operation::learn},
-    };
-    for (const auto& [from, to] : pairs) {
-        if (from == operation) {
-            return to;
-        }
-    }
-    throw Violation("an operation that the contract does not know");
-}
-
-wire::BranchRequest to_wire(const core::ParticipantCall& call,
-                            std::vector<std::string> coordinators) {
-    wire::BranchRequest request;
-    request.xid = call.key.xid.value();
-    request.branch = call.key.branch.value();
-    request.operation = to_wire(call.key.operation);
-    request.epoch = call.epoch.value();
-    request.attempt = call.key.attempt;
-    request.three_phase = call.protocol == core::Protocol::three_phase;
-    request.participant = call.participant.value();
-    if (call.payload) {
-        request.payload = *call.payload;
-    }
-    if (call.key.operation == core::Operation::prepare) {
-        for (const core::Peer& peer : call.peers) {
-            request.participants.push_back(
-                {peer.branch.value(), peer.participant.value(), peer.base_url});
-        }
-        request.quorum = call.quorum;
-        request.coordinator_is_acceptor = call.coordinator_is_acceptor;
-        request.capability = call.capability;
-        request.coordinators = std::move(coordinators);
-    }
-    return request;
 }
 
 wire::BranchAnswer put_off(std::string reason) {
@@ -190,7 +148,7 @@ void Replica::run(std::function<std::function<void()>()> work, std::function<voi
 
 void Replica::serve(const core::ParticipantCall& call,
                     std::function<void(core::CallResult)> answer) {
-    const std::string body = wire::encode(to_wire(call, host_.coordinators()));
+    const std::string body = wire::encode(http::branch_request(call, host_.coordinators()));
     if (call.key.operation == core::Operation::commit_one_phase) {
         host_.commits_in_one_phase(call.key.xid.value());
     }
