@@ -14,6 +14,8 @@ METRICS_DOCUMENT = "docs/reference/metrics.md"
 RELAY_METRICS_DOCUMENT = "docs/reference/relay-metrics.md"
 ROUTES = "coordinator/http/routes.cpp"
 OPENAPI = "openapi.yaml"
+SETUP = "scripts/setup"
+DEPENDENCIES = "cmake/ConcordatDependencies.cmake"
 
 # A literal with our prefix is a metric when it stands in a file about metrics, or ends like one.
 _LITERAL = re.compile(r'"(concordat_[a-z0-9_]+)"')
@@ -26,6 +28,14 @@ def readme_is_short(tree: SourceTree) -> list[Violation]:
         return [Violation("README.md", 1, "is missing")]
     lines = text.count("\n")
     return [] if lines <= README_LINES else [Violation("README.md", lines, f"{lines} lines; at most {README_LINES}")]
+
+
+def setup_installs_the_libraft_that_the_build_wants(tree: SourceTree) -> list[Violation]:
+    """Debian 12 offers an older one as well: a minimum that is forgotten here shows on new machines only."""
+    wanted = re.search(r'"raft>=([0-9.]+)"', tree.text(DEPENDENCIES) or "")
+    installed = re.search(r"^libraft_minimum=([0-9.]+)", tree.text(SETUP) or "", re.MULTILINE)
+    agreed = wanted and installed and wanted[1] == installed[1]
+    return [] if agreed else [Violation(SETUP, 1, f"libraft_minimum is not the minimum of {DEPENDENCIES}")]
 
 
 def changelog_has_unreleased_section(tree: SourceTree) -> list[Violation]:
@@ -127,6 +137,10 @@ def openapi_is_valid(tree: SourceTree) -> list[Violation]:
 
 CHECKS = {
     readme_is_short: [{}, {"README.md": "x\n" * 151}],
+    setup_installs_the_libraft_that_the_build_wants: [
+        {SETUP: "libraft_minimum=0.21\n", DEPENDENCIES: 'f(raft "raft>=0.22")\n'},
+        {SETUP: "libraft-dev\n", DEPENDENCIES: 'f(raft "raft>=0.22")\n'},
+    ],
     changelog_has_unreleased_section: [{}, {"CHANGELOG.md": "# Changelog\n"}],
     links_lead_somewhere: [{"docs/a.md": "[b](b.md)\n"}, {"docs/a/b.md": "[b](../../c/)\n"}],
     documents_named_in_code_exist: [{"coordinator/core/a.hpp": "// see docs/gone.md\n"}],
