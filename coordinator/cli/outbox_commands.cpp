@@ -3,6 +3,7 @@
 
 #include "coordinator/cli/commands.hpp"
 #include "coordinator/cli/outbox_documents.hpp"
+#include "participant-sdk/src/wire/hex.hpp"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -119,7 +120,7 @@ std::optional<OutboxEntry> entry_of(const CLI::App& command, const KeyArguments&
         fmt::print(stderr, "concordat: --topic with --key or --key-hex is needed\n");
         return std::nullopt;
     }
-    const auto bytes = hex ? from_hex(arguments.key_hex) : std::optional(arguments.key);
+    const auto bytes = hex ? wire::from_hex(arguments.key_hex) : std::optional(arguments.key);
     if (!bytes) {
         fmt::print(stderr, "concordat: --key-hex {}: is not hexadecimal\n", arguments.key_hex);
         return std::nullopt;

@@ -1,12 +1,12 @@
 #include "coordinator/cli/outbox_documents.hpp"
 
 #include "coordinator/cli/documents.hpp"
+#include "participant-sdk/src/wire/hex.hpp"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <charconv>
 
 namespace concordat::cli {
 namespace {
@@ -86,33 +86,8 @@ bool is_printable(const std::string& text) {
 
 } // namespace
 
-std::string to_hex(std::string_view bytes) {
-    std::string out;
-    for (const char c : bytes) {
-        out += fmt::format("{:02x}", static_cast<unsigned char>(c));
-    }
-    return out;
-}
-
-std::optional<std::string> from_hex(std::string_view hex) {
-    if (hex.size() % 2 != 0) {
-        return std::nullopt;
-    }
-    std::string out;
-    for (std::size_t i = 0; i < hex.size(); i += 2) {
-        unsigned byte = 0;
-        const char* const begin = hex.data() + i;
-        const auto [end, error] = std::from_chars(begin, begin + 2, byte, 16);
-        if (error != std::errc{} || end != begin + 2) {
-            return std::nullopt;
-        }
-        out.push_back(static_cast<char>(byte));
-    }
-    return out;
-}
-
 std::string readable_bytes(std::string_view hex) {
-    const auto bytes = from_hex(hex);
+    const auto bytes = wire::from_hex(hex);
     if (bytes && is_printable(*bytes)) {
         return *bytes;
     }
@@ -141,7 +116,7 @@ std::string change_body(const OutboxEntry& entry, const std::string& by,
         body["id"] = *entry.id;
     } else {
         body["topic"] = entry.topic;
-        body["key_hex"] = to_hex(entry.key);
+        body["key_hex"] = wire::to_hex(entry.key);
     }
     return body.dump(-1, ' ', false, Json::error_handler_t::replace);
 }

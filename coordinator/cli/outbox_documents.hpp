@@ -16,8 +16,6 @@ namespace concordat::cli {
 /// A key or payload for people: as it is when it is printable UTF-8, else "\x" and hexadecimal
 /// digits, as PostgreSQL writes it.
 [[nodiscard]] std::string readable_bytes(std::string_view hex);
-[[nodiscard]] std::string to_hex(std::string_view bytes);
-[[nodiscard]] std::optional<std::string> from_hex(std::string_view hex);
 /// "1.5 s", "2 min", "3.2 h", "4.0 d"; "unknown" below 0.
 [[nodiscard]] std::string readable_duration(std::int64_t milliseconds);
 

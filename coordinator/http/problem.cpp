@@ -1,7 +1,7 @@
 #include "coordinator/http/problem.hpp"
 
 #include "coordinator/core/assert.hpp"
-#include "coordinator/http/json_text.hpp"
+#include "participant-sdk/src/wire/json_text.hpp"
 
 #include <algorithm>
 #include <array>
@@ -98,9 +98,9 @@ void append_errors(std::string& body, const std::vector<Complaint>& errors) {
         body += &error == errors.data() ? "{\"" : ",{\"";
         body += name_of(error.place);
         body += "\":";
-        append_json_string(body, error.where);
+        wire::append_json_string(body, error.where);
         body += ",\"detail\":";
-        append_json_string(body, error.detail);
+        wire::append_json_string(body, error.detail);
         body += '}';
     }
     body += ']';
@@ -163,9 +163,9 @@ transport::Response render(const Problem& problem) {
     body = "{\"type\":\"urn:concordat:problem:";
     body += kind.name;
     body += "\",\"title\":";
-    append_json_string(body, kind.title);
+    wire::append_json_string(body, kind.title);
     body += ",\"status\":";
-    append_number(body, static_cast<std::uint64_t>(kind.status));
+    wire::append_json_number(body, static_cast<std::uint64_t>(kind.status));
     body += ",\"code\":\"";
     body += kind.name;
     body += "\",\"effect\":\"";
@@ -174,11 +174,11 @@ transport::Response render(const Problem& problem) {
     body += kind.retryable ? "true" : "false";
     if (!problem.detail.empty()) {
         body += ",\"detail\":";
-        append_json_string(body, problem.detail);
+        wire::append_json_string(body, problem.detail);
     }
     if (!problem.xid.empty()) {
         body += ",\"xid\":";
-        append_json_string(body, problem.xid);
+        wire::append_json_string(body, problem.xid);
     }
     if (!problem.errors.empty()) {
         append_errors(body, problem.errors);

@@ -1,7 +1,8 @@
 #include "coordinator/http/reply_rendering.hpp"
 
-#include "coordinator/http/json_text.hpp"
 #include "coordinator/http/request_headers.hpp"
+#include "coordinator/http/time_text.hpp"
+#include "participant-sdk/src/wire/json_text.hpp"
 #include "participant-sdk/src/wire/participant_contract.hpp"
 
 namespace concordat::http {
@@ -63,14 +64,14 @@ void append_text_member(std::string& out, std::string_view name, std::string_vie
     out += ",\"";
     out += name;
     out += "\":";
-    append_json_string(out, text);
+    wire::append_json_string(out, text);
 }
 
 void append_number_member(std::string& out, std::string_view name, std::uint64_t value) {
     out += ",\"";
     out += name;
     out += "\":";
-    append_number(out, value);
+    wire::append_json_number(out, value);
 }
 
 void append_time_member(std::string& out, std::string_view name,
@@ -88,7 +89,7 @@ void append_branches(std::string& out, const std::vector<core::BranchView>& bran
     for (std::size_t number = 0; number < branches.size(); ++number) {
         const core::BranchView& branch = branches[number];
         out += number == 0 ? "{\"branch\":" : ",{\"branch\":";
-        append_number(out, number);
+        wire::append_json_number(out, number);
         append_text_member(out, "participant", branch.participant.value());
         append_text_member(out, "phase", name_of(branch.phase));
         append_number_member(out, "attempts", branch.attempts);
@@ -125,16 +126,16 @@ void append_metadata(std::string& out, const std::map<std::string, std::string>&
             out += ',';
         }
         first = false;
-        append_json_string(out, key);
+        wire::append_json_string(out, key);
         out += ':';
-        append_json_string(out, value);
+        wire::append_json_string(out, value);
     }
     out += '}';
 }
 
 void append_transaction(std::string& out, const core::TransactionView& view, bool with_timeline) {
     out += "{\"xid\":";
-    append_json_string(out, view.xid.value());
+    wire::append_json_string(out, view.xid.value());
     out += view.protocol == core::Protocol::three_phase ? ",\"protocol\":\"3pc\""
                                                         : ",\"protocol\":\"2pc\"";
     out +=
@@ -183,7 +184,7 @@ bool is_reached(const core::TransactionReply& reply, Awaited awaited) {
 void append_participant(std::string& out, const core::ParticipantName& name,
                         const core::ParticipantDefinition& definition) {
     out += "{\"name\":";
-    append_json_string(out, name.value());
+    wire::append_json_string(out, name.value());
     append_text_member(out, "base_url", definition.base_url);
     if (!definition.tls_name.empty()) {
         append_text_member(out, "tls_name", definition.tls_name);
@@ -195,7 +196,7 @@ void append_participant(std::string& out, const core::ParticipantName& name,
 
 void append_node(std::string& out, const NodeView& node) {
     out += "{\"id\":";
-    append_number(out, node.id.value());
+    wire::append_json_number(out, node.id.value());
     if (!node.api_url.empty()) {
         append_text_member(out, "api_url", node.api_url);
     }
@@ -261,7 +262,7 @@ transport::Response render_page(const core::TransactionPage& page) {
 transport::Response render_inquiry(const core::InquiryReply& reply) {
     transport::Response response;
     response.body = "{\"xid\":";
-    append_json_string(response.body, reply.xid.value());
+    wire::append_json_string(response.body, reply.xid.value());
     append_text_member(response.body, "outcome",
                        reply.outcome ? name_of(*reply.outcome) : std::string_view("undecided"));
     response.body += '}';
@@ -325,7 +326,7 @@ transport::Response render_cluster(const ClusterView& view, int status) {
     response.status = status;
     std::string& out = response.body;
     out = "{\"cluster\":";
-    append_json_string(out, view.cluster_name);
+    wire::append_json_string(out, view.cluster_name);
     append_number_member(out, "node_id", view.self.value());
     append_text_member(out, "role", view.role);
     if (view.leader) {

@@ -1,8 +1,9 @@
 #include "coordinator/http/request_decoding.hpp"
 
 #include "coordinator/http/access.hpp"
-#include "coordinator/http/json_text.hpp"
+#include "coordinator/http/time_text.hpp"
 #include "participant-sdk/src/transport/uri.hpp"
+#include "participant-sdk/src/wire/json_text.hpp"
 
 #include <algorithm>
 #include <set>
@@ -203,7 +204,7 @@ Decoded<BallotBody> decode_ballot(std::string_view body, bool with_value) {
 }
 
 void append_field(std::string& out, std::string_view bytes) {
-    append_number(out, bytes.size());
+    wire::append_json_number(out, bytes.size());
     out += ':';
     out += bytes;
 }

@@ -1,7 +1,9 @@
 #include "coordinator/http/request_headers.hpp"
 
-#include "coordinator/http/json_text.hpp"
+#include "coordinator/http/time_text.hpp"
 #include "participant-sdk/src/transport/uri.hpp"
+#include "participant-sdk/src/wire/hex.hpp"
+#include "participant-sdk/src/wire/json_text.hpp"
 
 #include <algorithm>
 #include <array>
@@ -257,7 +259,7 @@ std::string next_traceparent(const transport::Headers& headers) {
 
 std::string entity_tag(core::LogIndex index) {
     std::string tag = "\"";
-    append_number(tag, index.value());
+    wire::append_json_number(tag, index.value());
     tag += '"';
     return tag;
 }
@@ -316,31 +318,15 @@ void refuse_query(std::string_view query, std::vector<Complaint>& complaints) {
 }
 
 std::string make_cursor(std::string_view last_xid) {
-    static constexpr std::string_view hex = "0123456789abcdef";
-    std::string cursor = "c1";
-    for (const char c : last_xid) {
-        const auto byte = static_cast<unsigned char>(c);
-        cursor += hex[byte >> 4U];
-        cursor += hex[byte & 0xFU];
-    }
-    return cursor;
+    return "c1" + wire::to_hex(last_xid);
 }
 
 std::optional<std::string> read_cursor(std::string_view cursor) {
-    if (!cursor.starts_with("c1") || cursor.size() % 2 != 0 || cursor.size() < 4) {
+    if (!cursor.starts_with("c1")) {
         return std::nullopt;
     }
-    std::string xid;
-    for (std::size_t at = 2; at < cursor.size(); at += 2) {
-        unsigned byte = 0;
-        const char* begin = cursor.data() + at;
-        const auto [end, error] = std::from_chars(begin, begin + 2, byte, 16);
-        if (error != std::errc{} || end != begin + 2) {
-            return std::nullopt;
-        }
-        xid += static_cast<char>(byte);
-    }
-    if (!core::parse_xid(xid)) {
+    auto xid = wire::from_hex(cursor.substr(2));
+    if (!xid || !core::parse_xid(*xid)) {
         return std::nullopt;
     }
     return xid;

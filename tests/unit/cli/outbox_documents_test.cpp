@@ -16,16 +16,6 @@ TEST(OutboxDocuments, shows_bytes_as_text_when_they_are_text) {
     EXPECT_EQ(readable_bytes("zz"), "\\xzz");
 }
 
-// What is typed in hexadecimal reaches the relay as the same bytes.
-TEST(OutboxDocuments, reads_back_the_hexadecimal_digits_it_writes) {
-    const std::string bytes("\x00\xff\x10z", 4);
-    EXPECT_EQ(to_hex(bytes), "00ff107a");
-    EXPECT_EQ(from_hex("00ff107a"), bytes);
-    EXPECT_EQ(from_hex("00FF107A"), bytes);
-    EXPECT_FALSE(from_hex("0"));
-    EXPECT_FALSE(from_hex("0x"));
-}
-
 // A lag is told in the unit in which people think of it, and as unknown when it is.
 TEST(OutboxDocuments, tells_durations) {
     EXPECT_EQ(readable_duration(-1), "unknown");

@@ -1,4 +1,4 @@
-#include "coordinator/http/json_text.hpp"
+#include "coordinator/http/time_text.hpp"
 
 #include <gtest/gtest.h>
 
@@ -7,30 +7,15 @@ namespace {
 
 using namespace std::chrono_literals;
 
-std::string quoted(std::string_view text) {
-    std::string out;
-    append_json_string(out, text);
-    return out;
-}
-
-// Whatever a participant put into its reason, the reply is JSON.
-TEST(JsonText, escapes_and_repairs_strings) {
-    EXPECT_EQ(quoted("plain"), R"("plain")");
-    EXPECT_EQ(quoted("a\"b\\c\n\t\x01\x7F"), R"("a\"b\\c\n\t\u0001\u007f")");
-    EXPECT_EQ(quoted("\xC3\xA9"), "\"\xC3\xA9\"");
-    EXPECT_EQ(quoted("a\xFFz"), "\"a\xEF\xBF\xBDz\"");
-    EXPECT_EQ(quoted("\xE2\x82"), "\"\xEF\xBF\xBD\xEF\xBF\xBD\"");
-}
-
 // Times are RFC 3339 in UTC with milliseconds.
-TEST(JsonText, writes_times) {
+TEST(TimeText, writes_times) {
     std::string out;
     append_time(out, core::WallTime{1769846400007ms});
     EXPECT_EQ(out, "\"2026-01-31T08:00:00.007Z\"");
 }
 
 // Durations have a number and a unit, and survive being written and read.
-TEST(JsonText, reads_and_writes_durations) {
+TEST(TimeText, reads_and_writes_durations) {
     EXPECT_EQ(parse_duration("250ms"), 250ms);
     EXPECT_EQ(parse_duration("0s"), 0s);
     EXPECT_EQ(parse_duration("90m"), 90min);

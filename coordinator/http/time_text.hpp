@@ -1,7 +1,8 @@
 #pragma once
 
-// Writing JSON and the two textual types of the API, times and durations, by appending to one
-// string: the replies are small and frequent, a document tree would cost more than the decision.
+// Times and durations as the API, the CLI and configuration files spell them. Replies are written
+// by appending to one string, with these and participant-sdk/src/wire/json_text.hpp: they are small
+// and frequent, a document tree would cost more than the decision.
 //
 // Threading: pure functions. Errors: only parse_duration can fail.
 
@@ -14,10 +15,6 @@
 
 namespace concordat::http {
 
-/// Appends `text` quoted and escaped. Bytes that are not UTF-8 become U+FFFD, so that the reply is
-/// JSON whatever a participant put into its reason.
-void append_json_string(std::string& out, std::string_view text);
-void append_number(std::string& out, std::uint64_t value);
 /// Appends a quoted RFC 3339 UTC time with milliseconds: "2026-01-31T08:00:00.000Z".
 void append_time(std::string& out, core::WallTime time);
 
