@@ -73,8 +73,8 @@ def test_settings_in_values_exist(file):
 
 def test_alerts_use_documented_metrics():
     """An alert on a metric that does not exist never fires."""
-    documented = set(re.findall(
-        r"`(concordat_[a-z0-9_]+)`", (SOURCE / "docs/reference/metrics.md").read_text(encoding="utf-8")))
+    documented = {name for page in ("metrics.md", "relay-metrics.md") for name in re.findall(
+        r"`(concordat_[a-z0-9_]+)`", (SOURCE / "docs/reference" / page).read_text(encoding="utf-8"))}
     used = set(re.findall(
         r"\b(concordat_[a-z0-9_]+)\{\{", (CHART / "templates/monitoring.yaml").read_text(encoding="utf-8")))
     assert used
