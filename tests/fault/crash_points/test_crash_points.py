@@ -13,7 +13,9 @@ import contextlib
 import os
 import threading
 from concurrent.futures import Future
+from pathlib import Path
 from queue import Empty, Queue
+from tempfile import mkdtemp
 
 import pytest
 from crash_matrix import all_cases
@@ -29,10 +31,11 @@ class Lanes:
     """Runs the chosen cases on several stages side by side, for a case mostly waits: for elections and restarts.
 
     A lane is a thread, and stages live and die in it, because their processes die with the thread that started them.
-    A case that fails costs its lane the stage, which the next one must not find in disorder.
+    A case that fails costs its lane the stage, which the next one must not find in disorder. A stage gets a folder of
+    its own below `folder`; pytest's factory of folders would not do here, for it serves one thread only.
     """
 
-    def __init__(self, folder, cases) -> None:
+    def __init__(self, folder: Path, cases) -> None:
         self.folder = folder
         self.reports = {case: Future() for case in cases}
         self._waiting = Queue()
@@ -50,7 +53,7 @@ class Lanes:
             except Empty:
                 break
             try:
-                stage = stage or Stage(self.folder())
+                stage = stage or Stage(Path(mkdtemp(prefix="stage-", dir=self.folder)))
                 self.reports[case].set_result([run(stage, case) for _ in range(REPEAT)])
             except BaseException as error:  # belongs to the test of this case
                 self.reports[case].set_exception(error)
@@ -73,7 +76,7 @@ class Lanes:
 def lanes(request, tmp_path_factory):
     chosen = [item.callspec.params["case"] for item in request.session.items
               if item.path == request.path and "case" in item.callspec.params]
-    opened = Lanes(lambda: tmp_path_factory.mktemp("crash-points"), chosen)
+    opened = Lanes(tmp_path_factory.mktemp("crash-points"), chosen)
     yield opened
     opened.close()
 

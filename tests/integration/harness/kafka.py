@@ -1,4 +1,4 @@
-"""A throw-away Kafka broker (one node, KRaft) for tests.
+"""A throw-away Kafka broker (KRaft) for tests, and others that join it.
 
 What: fetches the broker's jars by Maven into build/kafka on first use, formats a storage directory and runs
 kafka.Kafka with a small heap on ports chosen by the system. It can be stopped, killed the hard way and
@@ -27,6 +27,7 @@ from ports import free_ports
 
 START_SECONDS = 240  # a broker takes two; many at once on a busy machine take their time
 STOP_SECONDS = 30
+FETCH_ATTEMPTS = 3  # as for the other packages, see scripts/setup
 SOURCE = Path(__file__).resolve().parents[3]
 
 POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -78,12 +79,15 @@ def broker_jars():
             return home / "lib"
         shutil.rmtree(home / "lib", ignore_errors=True)
         (home / "pom.xml").write_text(POM, encoding="utf-8")
-        fetched = subprocess.run(
-            ["mvn", "-q", "-B", "-f", str(home / "pom.xml"), "dependency:copy-dependencies",
-             f"-DoutputDirectory={home / 'lib'}"],
-            capture_output=True, text=True, check=False, timeout=300)
-        if fetched.returncode != 0:
-            raise KafkaFailure(f"the broker could not be fetched by Maven:\n{fetched.stdout}{fetched.stderr}")
+        for attempt in range(FETCH_ATTEMPTS):
+            fetched = subprocess.run(
+                ["mvn", "-q", "-B", "-f", str(home / "pom.xml"), "dependency:copy-dependencies",
+                 f"-DoutputDirectory={home / 'lib'}"],
+                capture_output=True, text=True, check=False, timeout=300)
+            if fetched.returncode == 0:
+                break
+            if attempt == FETCH_ATTEMPTS - 1:
+                raise KafkaFailure(f"the broker could not be fetched by Maven:\n{fetched.stdout}{fetched.stderr}")
         stamp.write_text(POM, encoding="utf-8")
         return home / "lib"
 
@@ -104,8 +108,11 @@ def class_archive(jars):
 class KafkaBroker:
     """One broker. Usable as a context manager; close() stops it and removes its directory."""
 
-    def __init__(self, properties=None, sasl_users=None, start=True, measured=False, jvm_options=None):
-        """`sasl_users`: name → password; clients must then use SASL/PLAIN. `measured`: slow to start, fast in the end."""
+    def __init__(self, properties=None, sasl_users=None, start=True, measured=False, jvm_options=None, joins=None):
+        """`sasl_users`: name → password; clients must then use SASL/PLAIN. `measured`: slow to start, fast in the end.
+
+        `joins`: the first broker of the cluster, which stays its only controller; this one has the node id 2.
+        """
         self.jars = broker_jars()
         if jvm_options is None:
             jvm_options = [f"-XX:SharedArchiveFile={class_archive(self.jars)}"]
@@ -113,12 +120,19 @@ class KafkaBroker:
         self.directory = Path(tempfile.mkdtemp(prefix="concordat-kafka-"))
         self.log = self.directory / "broker.log"
         self.port, self.controller_port = free_ports(2)
+        self.cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         self.process = None
-        self._write_configuration(properties or {}, sasl_users)
+        properties = dict(properties or {})
+        if joins is not None:
+            self.cluster_id = joins.cluster_id
+            properties.update({
+                "process.roles": "broker", "node.id": "2",
+                "controller.quorum.voters": f"1@127.0.0.1:{joins.controller_port}",
+                "listeners": f"CLIENT://127.0.0.1:{self.port}"})
+        self._write_configuration(properties, sasl_users)
         try:
             # In one word with its option: one id in 64 begins with a dash.
-            cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-            self._java("kafka.tools.StorageTool", "format", "--ignore-formatted", f"--cluster-id={cluster}",
+            self._java("kafka.tools.StorageTool", "format", "--ignore-formatted", f"--cluster-id={self.cluster_id}",
                        "-c", str(self.directory / "server.properties"))
             if start:
                 self.start()
