@@ -200,12 +200,21 @@ void print_dead_row(const std::string& body, bool json) {
     if (printed_raw(body, json, document)) {
         return;
     }
-    for (const char* name : {"id", "event_id", "topic", "type", "headers", "reason", "detail",
-                             "created_at", "dead_at", "payload_bytes"}) {
+    for (const char* name : {"id", "row_id", "event_id", "topic", "type", "headers", "reason",
+                             "detail", "created_at", "dead_at", "payload_bytes"}) {
         print_fact(name, cell(*document, name));
     }
     print_fact("key", readable_bytes(cell(*document, "key_hex")));
-    fmt::print("\n{}\n", readable_bytes(cell(*document, "payload_hex")));
+    const std::string hex = cell(*document, "payload_hex");
+    fmt::print("\n{}\n", readable_bytes(hex));
+    const auto bytes = document->find("payload_bytes"); // null: no payload
+    if (bytes != document->end() && bytes->is_number() &&
+        bytes->get<std::size_t>() > hex.size() / 2) {
+        fmt::print(stderr,
+                   "{} of {} bytes; the whole payload: "
+                   "SELECT payload FROM concordat_outbox_dead WHERE id = {}\n",
+                   hex.size() / 2, cell(*document, "payload_bytes"), cell(*document, "id"));
+    }
 }
 
 } // namespace concordat::cli

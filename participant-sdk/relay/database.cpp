@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 
 namespace concordat::relay {
 namespace {
@@ -20,6 +21,8 @@ constexpr Oid oid_text = 25;
 constexpr Oid oid_int2_array = 1005;
 constexpr Oid oid_int8_array = 1016;
 constexpr Oid oid_text_array = 1009;
+constexpr Oid oid_uuid = 2950;
+constexpr Oid oid_uuid_array = 2951;
 constexpr Oid oid_xid8 = 5069;
 constexpr Oid oid_xid8_array = 271;
 
@@ -87,6 +90,21 @@ bool Result::boolean(int row, int column) const noexcept {
     return *PQgetvalue(result_.get(), row, column) != 0;
 }
 
+Result Result::row_alone(int row) const {
+    Result copy(PQcopyResult(result_.get(), PG_COPYRES_ATTRS));
+    if (copy.result_ == nullptr) {
+        throw std::bad_alloc();
+    }
+    for (int column = 0; column < PQnfields(result_.get()); ++column) {
+        const int length = is_null(row, column) ? -1 : PQgetlength(result_.get(), row, column);
+        if (PQsetvalue(copy.result_.get(), 0, column, PQgetvalue(result_.get(), row, column),
+                       length) == 0) {
+            throw std::bad_alloc();
+        }
+    }
+    return copy;
+}
+
 std::int64_t Result::affected_rows() const noexcept {
     const char* text = PQcmdTuples(result_.get());
     return *text == '\0' ? 0 : std::strtoll(text, nullptr, 10);
@@ -141,6 +159,16 @@ Parameters& Parameters::int64_array(std::span<const std::int64_t> values) {
 
 Parameters& Parameters::xid8_array(std::span<const std::uint64_t> values) {
     add(oid_xid8_array, integer_array(values, oid_xid8));
+    return *this;
+}
+
+Parameters& Parameters::uuid_array(std::span<const Uuid> values) {
+    std::string out = array_header(values.size(), oid_uuid);
+    for (const Uuid& value : values) {
+        append_big_endian(out, static_cast<std::int32_t>(value.size()));
+        out.append(value.data(), value.size());
+    }
+    add(oid_uuid_array, std::move(out));
     return *this;
 }
 

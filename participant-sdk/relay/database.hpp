@@ -12,6 +12,7 @@
 
 #include <libpq-fe.h>
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <expected>
@@ -28,6 +29,9 @@ struct DatabaseError {
     bool connection_lost = false;
     std::string detail; // one line
 };
+
+// The 16 bytes of a UUID, in the order in which they are written.
+using Uuid = std::array<char, 16>;
 
 class Result {
 public:
@@ -50,6 +54,8 @@ public:
         return std::string(bytes(row, column));
     }
     [[nodiscard]] std::int64_t affected_rows() const noexcept;
+    // A copy of one row, so that the others can be let go.
+    [[nodiscard]] Result row_alone(int row) const;
 
 private:
     struct Clear {
@@ -69,6 +75,7 @@ public:
     Parameters& int16_array(std::span<const std::int16_t> values);
     Parameters& int64_array(std::span<const std::int64_t> values);
     Parameters& xid8_array(std::span<const std::uint64_t> values);
+    Parameters& uuid_array(std::span<const Uuid> values);
     Parameters& text_array(std::span<const std::string> values);
 
 private:

@@ -215,12 +215,9 @@ void Engine::connection_failed(std::optional<Connection>& connection, const Data
 
 void Engine::drop_connection_state(const std::optional<Connection>& connection) {
     if (&connection == &reader_) {
-        // The window was not moved over, so it is read again; late rows were, so go back to them.
-        if (read_job_ == ReadJob::late && late_) {
-            const std::int64_t from = late_->after + 1;
-            discard_read_ = false;
-            rewind(from);
-        }
+        // Perhaps it crashed, or another server takes its place: what was seen counts no more.
+        rewind(1);
+        restart_pending_ = true;
         read_job_ = ReadJob::none;
         discard_read_ = false;
         payload_batch_ = nullptr;
@@ -230,6 +227,7 @@ void Engine::drop_connection_state(const std::optional<Connection>& connection) 
         acknowledged_.insert(acknowledged_.end(), deleting_.begin(), deleting_.end());
         deleting_.clear();
     } else {
+        sweep_.fail();
         deleted_during_sweep_.clear();
     }
 }
@@ -247,8 +245,14 @@ void Engine::apply_grant() {
             lost = lost || (grant_.owned.test(bucket) && !same && bucket_rows_[bucket] > 0);
         }
         grant_ = std::move(next);
+        look_at_set_aside_ = true; // some may have to leave
         if (lost) {
             begin_reset("leases were lost");
+        }
+        if (std::ranges::any_of(rows_on_trial(), [this](const Row* row) {
+                return grant_.leaving.test(row->bucket);
+            })) {
+            begin_reset("a bucket leaves whose row tries a stalled topic");
         }
         if (gained) {
             rewind(1);
@@ -310,6 +314,10 @@ bool Engine::finished_stopping() {
             discard_read_ = true;
         }
         drop_all_waiting();
+    }
+    if (producer_ != nullptr && on_trial_ > 0 && awaited() == 0 && !trials_ended_) {
+        trials_ended_ = true; // nobody knows for how long they would be waited for
+        producer_->purge_queued();
     }
     const bool reported = producer_ == nullptr || producer_->outstanding() == 0;
     if (reported && acknowledged_.empty() && deleting_.empty()) {

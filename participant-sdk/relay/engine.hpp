@@ -9,6 +9,12 @@
 // a lost lease) ends in the same place: give up what is in flight, wait for its reports, forget the
 // rows that were not acknowledged, go back and read them again.
 //
+// The first row of a producer in a partition travels alone (partitions.hpp): the next ones of that
+// partition are set aside, and go before everything else once it is acknowledged.
+//
+// A topic of which nothing is acknowledged would fill the window: it is tried with one row, and its
+// other rows are forgotten until that one is acknowledged, so that other topics go on.
+//
 // Order per key: rows are read in an order in which each row comes after all rows that its writer
 // could see (read_cursor.hpp), sent in id order, and a producer that skips nothing (producer.hpp)
 // writes them; one owner per bucket (lease_keeper.hpp).
@@ -26,6 +32,7 @@
 #include "participant-sdk/relay/options.hpp"
 #include "participant-sdk/relay/producer.hpp"
 #include "participant-sdk/relay/read_cursor.hpp"
+#include "participant-sdk/relay/sweep.hpp"
 #include "participant-sdk/relay/telemetry.hpp"
 #include "participant-sdk/relay/topic_prober.hpp"
 
@@ -79,10 +86,6 @@ private:
         std::string reason;
         std::string detail;
     };
-    struct TopicEntry {
-        std::string kafka_topic;
-        bool ready = false;
-    };
 
     // engine.cpp: the loop, connections, leases, the end.
     void turn();
@@ -117,14 +120,25 @@ private:
     // engine_send.cpp: produce, reports, delete.
     void feed_producer();
     [[nodiscard]] bool feed_row(Batch& batch, Row& row);
-    [[nodiscard]] bool send_row(Batch& batch, Row& row, const TopicEntry& topic);
-    [[nodiscard]] TopicEntry* topic_entry(std::string_view topic);
-    void on_report(void* tag, rd_kafka_resp_err_t code) override;
+    void hold_refused_topic(const Batch& batch, Row& row, Topic& topic, const std::string& detail);
+    [[nodiscard]] bool send_row(Batch& batch, Row& row, Topic& topic);
+    void refuse(const Batch& batch, const Row& row, rd_kafka_resp_err_t code);
+    [[nodiscard]] bool exceeds_limit(const Batch& batch, const Row& row) const;
+    [[nodiscard]] Topic& topic_of(const Batch& batch, const Row& row);
+    void on_report(void* tag, rd_kafka_resp_err_t code, std::int32_t partition) override;
     void on_trouble(rd_kafka_resp_err_t code, const std::string& text) override;
     void finish_row(Row& row);
     void drop_row(Row& row);
+    static void take_from_queue(Row& row);
     void start_delete();
     void finish_delete(const Result& result);
+
+    // engine_open.cpp: partitions in which the producer has no acknowledgement yet.
+    [[nodiscard]] bool feed_set_aside();
+    void set_aside(Row& row, Topic& topic);
+    void count_partitions();
+    void note_partition(Topic& topic, const Row& row, std::int32_t partition);
+    void drop_set_aside();
 
     // engine_recover.cpp: resets, refused rows.
     void make_producer();
@@ -142,6 +156,18 @@ private:
     void judge_refusals();
     [[nodiscard]] bool condemn_all();
     [[nodiscard]] std::expected<void, DatabaseError> condemn(const Refusal& refusal);
+
+    // engine_stall.cpp: topics of which nothing is acknowledged.
+    [[nodiscard]] bool watch_topics();
+    // Rows at Kafka whose acknowledgement is expected: not those that try a stalled topic.
+    [[nodiscard]] std::size_t awaited() const;
+    void put_alone(Batch& batch, Row& row);
+    void set_stalled(Topic& topic, bool stalled);
+    void retry_stalled_topics();
+    void end_stall(const std::string& name, Topic& topic);
+    void forget_what_is_gone();
+    [[nodiscard]] std::vector<const Row*> rows_on_trial() const;
+    [[nodiscard]] std::vector<std::string> waiting_topics() const;
 
     const Options& options_;
     const std::string instance_;
@@ -165,6 +191,7 @@ private:
     ReadCursor cursor_;
     ReadJob read_job_ = ReadJob::none;
     bool discard_read_ = false;
+    bool restart_pending_ = false; // the cursor's, when nothing is known any more
     Clock::time_point read_started_{};
     Clock::time_point next_read_{};
     std::chrono::milliseconds read_pause_;
@@ -175,16 +202,21 @@ private:
     // Ids deleted while a statement with an older snapshot was on its way: it may still show them.
     std::unordered_set<std::int64_t> deleted_during_read_;
     std::unordered_set<std::int64_t> deleted_during_sweep_;
-    std::int64_t sweep_upto_ = 0;
+    Sweep sweep_;
+    Sweep::Slice sweep_slice_{.after = 0, .upto = 0}; // that the sweeper is asked about
     std::int64_t sweep_candidate_ = 0;
     Clock::time_point next_sweep_{};
     Clock::time_point sweep_started_{};
 
     std::list<std::unique_ptr<Batch>> batches_;
-    std::deque<Batch*> ready_;               // with rows that wait to be sent, in order
+    std::deque<Batch*> ready_;  // with rows that wait to be sent, in order
+    std::list<Row*> set_aside_; // that go before them, once their partition is open
+    bool look_at_set_aside_ = false;
     std::unordered_set<std::int64_t> known_; // read, and not known to be deleted
     std::size_t bytes_in_memory_ = 0;
-    std::map<std::string, TopicEntry, std::less<>> topic_entries_;
+    std::map<std::string, Topic, std::less<>> known_topics_; // by the name in the rows
+    std::size_t on_trial_ = 0;                               // rows at Kafka, of stalled topics
+    Clock::time_point next_topic_look_{};
     RecordHeaders headers_;
     Holds holds_;
     std::atomic<bool> topics_changed_{false};
@@ -194,6 +226,7 @@ private:
     Clock::time_point reset_started_{};
     Clock::time_point resume_at_{};
     Clock::time_point last_progress_{};
+    Clock::time_point cluster_asked_{}; // whether it answers, in the present silence
     unsigned fruitless_resets_ = 0;
     std::optional<std::string> failure_; // a report that calls for a reset
     std::int64_t lowest_dropped_ = 0;    // 0: none
@@ -205,8 +238,8 @@ private:
     bool kafka_trouble_ = false;
     bool silence_reported_ = false;
 
-    std::vector<std::pair<std::int16_t, std::int64_t>> acknowledged_; // to be deleted
-    std::vector<std::pair<std::int16_t, std::int64_t>> deleting_;
+    std::vector<RowIdentity> acknowledged_; // to be deleted
+    std::vector<RowIdentity> deleting_;
     Clock::time_point next_delete_{};
 
     std::mutex mailbox_mutex_;
@@ -214,6 +247,7 @@ private:
     std::atomic<std::uint64_t> parked_generation_{0};
     Clock::time_point stop_deadline_{};
     bool gave_up_ = false;
+    bool trials_ended_ = false; // the rows that try a stalled topic, for the end
 };
 
 } // namespace concordat::relay

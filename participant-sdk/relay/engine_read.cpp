@@ -14,9 +14,14 @@ namespace {
 // the distance from the snapshot's xmax to the next transaction number (as payload_bytes): age()
 // counts from there. The latter two are looked up after the snapshot was taken, which the cursor
 // allows for.
+//
+// The last id is asked of the function, which waits for the sequence's page. The sequence's row may
+// not be read: nextval() writes the number of its log record into it, up to 32 ids ahead, and then
+// the right one, and a SELECT looks at the row after it has given the page free. Ids taken for
+// drawn that were not are passed by, and their rows wait for the sweep.
 constexpr const char* sql_window =
     "SELECT -1::smallint AS bucket, "
-    "(SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM concordat_outbox_id_seq) AS id, "
+    "coalesce(pg_sequence_last_value('concordat_outbox_id_seq'::regclass), 0) AS id, "
     "NULL::uuid AS event_id, NULL::timestamptz AS created_at, pg_current_snapshot()::text AS topic,"
     " NULL::bytea AS key, NULL::text AS type, NULL::jsonb AS headers, NULL::bytea AS payload, "
     "age(pg_snapshot_xmax(pg_current_snapshot())::xid) AS payload_bytes "
@@ -42,7 +47,7 @@ constexpr const char* sql_payloads =
 
 constexpr const char* sql_sweep =
     "SELECT min(o.id) FROM unnest($1::smallint[]) AS b (bucket) CROSS JOIN LATERAL "
-    "(SELECT id FROM concordat_outbox c WHERE c.bucket = b.bucket AND c.id <= $2 "
+    "(SELECT id FROM concordat_outbox c WHERE c.bucket = b.bucket AND c.id > $4 AND c.id <= $2 "
     " AND c.topic <> ALL($3::text[]) AND NOT EXISTS (SELECT FROM concordat_outbox_parked p "
     "  WHERE p.topic = c.topic AND p.key = c.key) ORDER BY c.id LIMIT 1) o";
 
@@ -77,9 +82,21 @@ void Engine::start_read() {
     if (buckets.empty()) {
         return;
     }
+    if (restart_pending_) {
+        // Ids that are known may belong to other rows by now: they are deleted, or dropped, first.
+        if (!known_.empty()) {
+            if (known_.size() == on_trial_) {
+                begin_reset("rows read by a lost connection still try a stalled topic");
+            }
+            return;
+        }
+        cursor_.restart();
+        restart_pending_ = false;
+    }
     if (!ready_.empty()) {
         Batch& head = *ready_.front();
-        if (head.next < head.rows.size() && !head.has_payload(head.rows[head.next])) {
+        if (head.next < head.rows.size() && !head.has_payload(head.rows[head.next]) &&
+            !exceeds_limit(head, head.rows[head.next])) {
             request_payloads(head);
             return;
         }
@@ -160,6 +177,10 @@ void Engine::take_window(Result result) {
     const bool more = seen.last_drawn > cursor_.window().upto;
     late_ = cursor_.advance(seen);
     pace_reading(seen.rows, more);
+    if (seen.rows == 0 && !more && !late_ && known_.size() == on_trial_ && lowest_dropped_ == 0 &&
+        phase_ == Phase::running) {
+        forget_what_is_gone();
+    }
     if (!late_) {
         enqueue(std::move(batch));
         return;
@@ -225,9 +246,7 @@ std::unique_ptr<Batch> Engine::make_batch(Result result) {
                 .state = Row::State::waiting,
                 .payload_elsewhere = batch->result.is_null(index, row_column::payload) &&
                                      !batch->result.is_null(index, row_column::payload_bytes)};
-        batch->bytes +=
-            200 +
-            (row.payload_elsewhere ? 0U : static_cast<std::size_t>(batch->payload_bytes(row)));
+        batch->bytes += batch->bytes_here(row);
         batch->rows.push_back(row);
     }
     std::ranges::sort(batch->rows, {}, &Row::id);
@@ -255,7 +274,7 @@ void Engine::request_payloads(Batch& batch) {
     std::int64_t bytes = 0;
     for (std::size_t index = batch.next; index < batch.rows.size(); ++index) {
         const Row& row = batch.rows[index];
-        if (batch.has_payload(row)) {
+        if (batch.has_payload(row) || exceeds_limit(batch, row)) {
             continue;
         }
         bytes += batch.payload_bytes(row);
@@ -322,16 +341,29 @@ void Engine::start_sweep() {
     if (buckets.empty()) {
         return;
     }
+    // Everything visible below the oldest row in memory should be gone, but for topics that wait.
+    std::unordered_set<std::int64_t> on_trial;
+    for (const Row* row : rows_on_trial()) {
+        on_trial.insert(row->id);
+    }
+    std::int64_t limit = cursor_.position();
+    for (const std::int64_t id : known_) {
+        if (!on_trial.contains(id)) {
+            limit = std::min(limit, id - 1);
+        }
+    }
+    sweep_slice_ = sweep_.next(limit);
+    if (sweep_slice_.empty()) {
+        next_sweep_ = now + options_.pipeline.sweep_interval;
+        return;
+    }
     sweep_started_ = now;
     deleted_during_sweep_.clear();
-    // Everything visible below the oldest row in memory should be gone.
-    sweep_upto_ = cursor_.position();
-    for (const std::int64_t id : known_) {
-        sweep_upto_ = std::min(sweep_upto_, id - 1);
-    }
-    const auto sent = sweeper_->send(
-        sql_sweep,
-        Parameters().int16_array(buckets).int64(sweep_upto_).text_array(holds_.held_topics()));
+    const auto sent = sweeper_->send(sql_sweep, Parameters()
+                                                    .int16_array(buckets)
+                                                    .int64(sweep_slice_.upto)
+                                                    .text_array(waiting_topics())
+                                                    .int64(sweep_slice_.after));
     if (!sent) {
         connection_failed(sweeper_, sent.error());
     }
@@ -339,10 +371,10 @@ void Engine::start_sweep() {
 
 void Engine::finish_sweep(const Result& result) {
     const auto took = Clock::now() - sweep_started_;
-    next_sweep_ = sweep_started_ +
-                  std::max<Clock::duration>(options_.pipeline.sweep_interval, sweep_share * took);
+    next_sweep_ = sweep_started_ + sweep_share * took;
     if (result.rows() != 1 || result.is_null(0, 0)) {
         sweep_candidate_ = 0;
+        sweep_.pass(sweep_slice_, took);
         return;
     }
     const std::int64_t id = result.int64(0, 0);
@@ -382,7 +414,12 @@ void Engine::release_topics() {
     if (!topics_changed_.exchange(false)) {
         return;
     }
+    count_partitions();
     for (const std::string& topic : holds_.held_topics()) {
+        const auto known = known_topics_.find(topic);
+        if (known != known_topics_.end() && known->second.stalled) {
+            continue; // its acknowledgements end this, not its metadata
+        }
         const TopicState state = topics_->look_up(envelope_.topic(topic));
         if (state.kind != TopicState::Kind::ready) {
             telemetry_.set_trouble("topic " + topic, state.detail);

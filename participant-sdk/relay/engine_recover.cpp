@@ -21,17 +21,19 @@ constexpr const char* sql_park =
     "INSERT INTO concordat_outbox_parked (topic, key, row_id, event_id, reason, detail) "
     "SELECT $3, $4, $2, $5::text::uuid, $6, $7 FROM concordat_outbox_lease l "
     "WHERE l.bucket = $1 AND l.owner = $8 AND l.epoch = $9 "
+    "AND EXISTS (SELECT FROM concordat_outbox o WHERE o.bucket = $1 AND o.id = $2 "
+    " AND o.event_id = $5::text::uuid) "
     "ON CONFLICT (topic, key) DO UPDATE SET row_id = excluded.row_id, event_id = excluded.event_id,"
     " reason = excluded.reason, detail = excluded.detail, parked_at = now()";
 
 constexpr const char* sql_kill =
     "WITH taken AS (DELETE FROM concordat_outbox o USING concordat_outbox_lease l "
-    " WHERE o.bucket = $1 AND o.id = $2 AND l.bucket = $1 AND l.owner = $5 AND l.epoch = $6 "
+    " WHERE o.bucket = $1 AND o.id = $2 AND o.event_id = $7::text::uuid AND l.bucket = $1 "
+    " AND l.owner = $5 AND l.epoch = $6 "
     " RETURNING o.*) "
     "INSERT INTO concordat_outbox_dead "
-    "(id, event_id, created_at, topic, key, type, headers, payload, reason, detail) "
-    "SELECT id, event_id, created_at, topic, key, type, headers, payload, $3, $4 FROM taken "
-    "ON CONFLICT (id) DO NOTHING";
+    "(row_id, event_id, created_at, topic, key, type, headers, payload, reason, detail) "
+    "SELECT id, event_id, created_at, topic, key, type, headers, payload, $3, $4 FROM taken";
 
 } // namespace
 
@@ -48,6 +50,9 @@ void Engine::make_producer() {
         return;
     }
     producer_ = std::move(*made);
+    for (auto& [name, topic] : known_topics_) {
+        topic.partitions.forget_producer();
+    }
     last_progress_ = Clock::now();
 }
 
@@ -63,15 +68,16 @@ void Engine::watch_producer() {
         begin_reset(*producer_->fatal());
         return;
     }
-    if (producer_->outstanding() == 0) {
-        if (known_.empty()) {
-            clear_silence(); // what was waited for is no longer there
-        }
+    if (awaited() == 0) {
         return;
     }
     const auto silent = Clock::now() - last_progress_;
     watch_acknowledgements(silent);
-    if (silent >= options_.kafka.stall_timeout) {
+    if (Clock::now() >= next_topic_look_ || silent >= options_.kafka.stall_timeout) {
+        next_topic_look_ = Clock::now() + options_.kafka.stall_timeout / 10;
+        if (!watch_topics() && silent < options_.kafka.stall_timeout) {
+            return;
+        }
         begin_reset("no acknowledgement within kafka.stall_timeout");
     }
 }
@@ -79,7 +85,12 @@ void Engine::watch_producer() {
 // A broker may answer everything but this: a partition without a leader or with too few replicas,
 // a disk that failed. librdkafka tries for ever and says nothing, so the relay does.
 void Engine::watch_acknowledgements(Clock::duration silent) {
-    if (silence_reported_ || silent < std::min(worrying_silence, options_.kafka.stall_timeout)) {
+    const auto worrying = std::min(worrying_silence, options_.kafka.stall_timeout);
+    if (silent >= worrying / 2 && cluster_asked_ < last_progress_) {
+        cluster_asked_ = Clock::now(); // by the time that somebody is blamed, the answer is there
+        topics_->check_cluster();
+    }
+    if (silence_reported_ || silent < worrying) {
         return;
     }
     silence_reported_ = true;
@@ -121,10 +132,13 @@ void Engine::begin_reset(const std::string& reason, bool purge) {
     drop_all_waiting();
     if (producer_ != nullptr && purge) {
         producer_->purge();
+    } else if (producer_ != nullptr && on_trial_ > 0) {
+        producer_->purge_queued();
     }
 }
 
 void Engine::drop_all_waiting() {
+    drop_set_aside();
     while (!ready_.empty()) {
         Batch& batch = *ready_.front();
         lowest_dropped_ = batch.next == batch.rows.size() ? lowest_dropped_
@@ -178,6 +192,7 @@ void Engine::continue_reset() {
     }
     phase_ = Phase::running;
     failure_.reset();
+    retry_stalled_topics();
     if (lowest_dropped_ != 0) {
         rewind(std::exchange(lowest_dropped_, 0));
     }
@@ -257,7 +272,8 @@ std::expected<void, DatabaseError> Engine::condemn(const Refusal& refusal) {
                                                              .text(refusal.reason)
                                                              .text(refusal.detail)
                                                              .text(instance_)
-                                                             .int64(epoch));
+                                                             .int64(epoch)
+                                                             .text(refusal.event_id));
     if (!done) {
         return std::unexpected(done.error());
     }

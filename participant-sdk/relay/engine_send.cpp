@@ -8,14 +8,16 @@
 namespace concordat::relay {
 namespace {
 
-// By explicit ids, never by range; and only under the epoch with which they were published. The
+// By explicit ids, never by range; only the event that was published, for a crash of the database
+// may have given its id to another; and only under the epoch with which it was published. The
 // lateral subquery leaves the planner one way: look each id up in the primary key. Left free, it
 // scans the whole table when its statistics are those of an empty one.
 constexpr const char* sql_delete =
     "DELETE FROM concordat_outbox WHERE ctid = ANY (ARRAY("
-    "SELECT found.at FROM unnest($1::smallint[], $2::bigint[]) AS d (bucket, id) "
+    "SELECT found.at FROM unnest($1::smallint[], $2::bigint[], $6::uuid[]) AS d (bucket, id, "
+    "event) "
     "CROSS JOIN LATERAL (SELECT ctid AS at FROM concordat_outbox o "
-    " WHERE o.bucket = d.bucket AND o.id = d.id OFFSET 0) found "
+    " WHERE o.bucket = d.bucket AND o.id = d.id AND o.event_id = d.event OFFSET 0) found "
     "WHERE d.bucket = ANY (ARRAY(SELECT l.bucket FROM concordat_outbox_lease l "
     " JOIN unnest($3::smallint[], $4::bigint[]) AS h (bucket, epoch) "
     " ON l.bucket = h.bucket AND l.epoch = h.epoch WHERE l.owner = $5))))";
@@ -27,6 +29,9 @@ constexpr std::chrono::milliseconds delete_pause{5};
 
 void Engine::feed_producer() {
     if (producer_ == nullptr || stop_requested_) {
+        return;
+    }
+    if (!feed_set_aside()) {
         return;
     }
     while (!ready_.empty()) {
@@ -54,35 +59,37 @@ bool Engine::feed_row(Batch& batch, Row& row) {
         drop_row(row);
         return true;
     }
-    TopicEntry* topic = topic_entry(batch.topic(row));
-    if (topic == nullptr) {
-        return false;
-    }
+    Topic& topic = topic_of(batch, row);
     if (holds_.holds(batch.topic(row), batch.key(row), row.id)) {
         drop_row(row);
         return true;
     }
-    if (!topic->ready) {
-        const TopicState state = topics_->look_up(topic->kafka_topic);
+    if (!topic.ready) {
+        const TopicState state = topics_->look_up(topic.kafka_topic);
         if (state.kind == TopicState::Kind::unknown) {
             return false;
         }
         if (state.kind == TopicState::Kind::refused) {
-            const std::string name(batch.topic(row));
-            log_event(Severity::warning, "topic_refused",
-                      {{"topic", topic->kafka_topic}, {"message", state.detail}});
-            telemetry_.set_trouble("topic " + name, state.detail);
-            holds_.hold_topic(name, row.id);
-            drop_row(row);
+            hold_refused_topic(batch, row, topic, state.detail);
             return true;
         }
-        topic->ready = true;
+        topic.ready = true;
+        topic.partitions.set_count(state.partitions);
     }
-    std::size_t limit = options_.pipeline.window_rows;
+    if (topic.stalled && topic.at_kafka > 0) {
+        holds_.hold_topic(std::string(batch.topic(row)), row.id);
+        drop_row(row);
+        return true;
+    }
+    if (awaited() >= options_.pipeline.window_rows) {
+        return false;
+    }
     if (isolation_.active()) {
         if (!isolation_.is_beyond(row.id)) {
-            limit = isolation_.limit();
-        } else if (producer_->outstanding() > 0) {
+            if (!isolation_.has_room(awaited())) {
+                return false;
+            }
+        } else if (awaited() > 0) {
             return false;
         } else if (!isolation_.finish()) {
             // Each was accepted in small company: the broker's limit is on batches.
@@ -91,13 +98,41 @@ bool Engine::feed_row(Batch& batch, Row& row) {
             return false;
         }
     }
-    if (producer_->outstanding() >= limit || !batch.has_payload(row)) {
+    const bool too_large = exceeds_limit(batch, row);
+    if (!too_large && !batch.has_payload(row)) {
         return false;
     }
-    return send_row(batch, row, *topic);
+    if (const auto key = batch.key(row); key && row.state == Row::State::waiting) {
+        row.partition = topic.partitions.of(*key);
+        if (topic.partitions.must_wait(row.partition)) {
+            set_aside(row, topic);
+            return true;
+        }
+    }
+    // In its turn, as if it had been sent: the search for refused rows counts on that.
+    if (too_large) {
+        refuse(batch, row, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
+        return false;
+    }
+    if (topic.stalled && batch.result.rows() > 1) {
+        put_alone(batch, row);
+        return true;
+    }
+    return send_row(batch, row, topic);
 }
 
-bool Engine::send_row(Batch& batch, Row& row, const TopicEntry& topic) {
+void Engine::hold_refused_topic(const Batch& batch, Row& row, Topic& topic,
+                                const std::string& detail) {
+    const std::string name(batch.topic(row));
+    log_event(Severity::warning, "topic_refused",
+              {{"topic", topic.kafka_topic}, {"message", detail}});
+    telemetry_.set_trouble("topic " + name, detail);
+    set_stalled(topic, false); // it is the cluster's answer that ends this
+    holds_.hold_topic(name, row.id);
+    drop_row(row);
+}
+
+bool Engine::send_row(Batch& batch, Row& row, Topic& topic) {
     const RowView view = batch.view(row);
     envelope_.headers(view, headers_);
     const rd_kafka_resp_err_t code = producer_->produce({.topic = &topic.kafka_topic,
@@ -110,49 +145,83 @@ bool Engine::send_row(Batch& batch, Row& row, const TopicEntry& topic) {
         return false;
     }
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        if (classify(code) == Fault::record) {
-            suspects_.push_back(refusal_of(batch, row, code));
-        } else if (classify(code) == Fault::topic) {
+        if (classify(code) == Fault::topic) {
             topics_->distrust(topic.kafka_topic, rd_kafka_err2str(code));
         }
-        begin_reset(rd_kafka_err2str(code), classify(code) == Fault::producer);
+        refuse(batch, row, code);
         return false;
     }
-    if (producer_->outstanding() == 1) {
-        last_progress_ = Clock::now(); // the watchdog counts from the first record on the way
-    }
+    take_from_queue(row);
     row.state = Row::State::sent;
-    ++batch.next;
+    row.topic = &topic;
+    if (row.partition >= 0) {
+        topic.partitions.sent(row.partition, Clock::now());
+    }
+    if (topic.stalled) {
+        ++on_trial_;
+    }
+    if (++topic.at_kafka == 1) {
+        // The watchdogs count from the first record on the way.
+        topic.last_progress = Clock::now();
+        if (awaited() == 1) {
+            last_progress_ = topic.last_progress;
+        }
+    }
     return true;
 }
 
-Engine::TopicEntry* Engine::topic_entry(std::string_view topic) {
-    const auto found = topic_entries_.find(topic);
-    if (found != topic_entries_.end()) {
-        return &found->second;
+// The record was not taken at all; what went before it is waited for.
+void Engine::refuse(const Batch& batch, const Row& row, rd_kafka_resp_err_t code) {
+    if (classify(code) == Fault::record) {
+        suspects_.push_back(refusal_of(batch, row, code));
     }
-    if (topic_entries_.size() >= TopicProber::topic_limit) {
-        topic_entries_.clear(); // they are only a cache
-    }
-    const auto added = topic_entries_.emplace(
-        std::string(topic), TopicEntry{.kafka_topic = envelope_.topic(topic), .ready = false});
-    return &added.first->second;
+    begin_reset(rd_kafka_err2str(code), classify(code) == Fault::producer);
 }
 
-void Engine::on_report(void* tag, rd_kafka_resp_err_t code) {
+// It is not read, for it may be too large for the memory as well.
+bool Engine::exceeds_limit(const Batch& batch, const Row& row) const {
+    const auto bytes = static_cast<std::size_t>(batch.payload_bytes(row));
+    return bytes > options_.kafka.max_message_bytes;
+}
+
+Topic& Engine::topic_of(const Batch& batch, const Row& row) {
+    const std::string_view name = batch.topic(row);
+    const auto found = known_topics_.find(name);
+    if (found != known_topics_.end()) {
+        return found->second;
+    }
+    if (known_topics_.size() >= TopicProber::topic_limit) {
+        std::erase_if(known_topics_, [](const auto& entry) {
+            return entry.second.at_kafka == 0 && entry.second.set_aside == 0 &&
+                   !entry.second.stalled;
+        });
+    }
+    Topic& added = known_topics_[std::string(name)];
+    added.kafka_topic = envelope_.topic(name);
+    return added;
+}
+
+void Engine::on_report(void* tag, rd_kafka_resp_err_t code, std::int32_t partition) {
     Row& row = *static_cast<Row*>(tag);
     const Batch& batch = *row.batch;
+    Topic& topic = *row.topic;
     last_progress_ = Clock::now();
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        topic.last_progress = last_progress_;
+        note_partition(topic, row, partition);
         fruitless_resets_ = 0;
         clear_kafka_trouble();
         clear_silence();
         telemetry_.rows_published.fetch_add(1, std::memory_order_relaxed);
         telemetry_.age_at_acknowledgement.record(wall_clock_seconds_ -
                                                  static_cast<double>(row.created_at_us) / 1e6);
-        acknowledged_.emplace_back(static_cast<std::int16_t>(row.bucket), row.id);
+        acknowledged_.push_back(batch.identity(row));
+        const std::string name(topic.stalled ? batch.topic(row) : "");
         finish_row(row);
-        if (isolation_.active() && phase_ == Phase::running && producer_->outstanding() == 0) {
+        if (topic.stalled) {
+            end_stall(name, topic);
+        }
+        if (isolation_.active() && phase_ == Phase::running && awaited() == 0) {
             isolation_.round_succeeded();
         }
         return;
@@ -161,13 +230,10 @@ void Engine::on_report(void* tag, rd_kafka_resp_err_t code) {
     if (fault == Fault::record) {
         suspects_.push_back(refusal_of(batch, row, code));
     } else if (fault == Fault::topic) {
-        const std::string topic = envelope_.topic(batch.topic(row));
-        topics_->distrust(topic, rd_kafka_err2str(code));
-        if (TopicEntry* entry = topic_entry(batch.topic(row)); entry != nullptr) {
-            entry->ready = false;
-        }
+        topics_->distrust(topic.kafka_topic, rd_kafka_err2str(code));
+        topic.ready = false;
     }
-    if (!failure_ && phase_ == Phase::running) {
+    if (!failure_ && phase_ == Phase::running && !trials_ended_) {
         failure_ = rd_kafka_err2str(code);
     }
     lowest_dropped_ = lowest_dropped_ == 0 ? row.id : std::min(lowest_dropped_, row.id);
@@ -194,6 +260,15 @@ void Engine::on_trouble(rd_kafka_resp_err_t code, const std::string& text) {
 // Takes the row out of its batch, and the batch out of memory with its last row.
 void Engine::finish_row(Row& row) {
     Batch* batch = row.batch;
+    if (row.state == Row::State::sent) {
+        --row.topic->at_kafka;
+        if (row.partition >= 0) {
+            row.topic->partitions.reported(row.partition);
+        }
+        if (row.topic->stalled) {
+            --on_trial_;
+        }
+    }
     row.state = Row::State::finished;
     if (--batch->unfinished > 0) {
         return;
@@ -207,9 +282,19 @@ void Engine::finish_row(Row& row) {
     std::erase_if(batches_, [batch](const auto& owned) { return owned.get() == batch; });
 }
 
+// Its turn has come. Who feeds the rows that were set aside takes it from their list.
+void Engine::take_from_queue(Row& row) {
+    if (row.state == Row::State::set_aside) {
+        --row.topic->set_aside;
+        row.topic->partitions.waits_no_more(row.partition);
+    } else {
+        ++row.batch->next;
+    }
+}
+
 // A row that was not sent: forgotten, to be read again some time.
 void Engine::drop_row(Row& row) {
-    ++row.batch->next;
+    take_from_queue(row);
     known_.erase(row.id);
     --bucket_rows_[row.bucket];
     finish_row(row);
@@ -231,14 +316,17 @@ void Engine::start_delete() {
     acknowledged_.erase(acknowledged_.begin(),
                         acknowledged_.begin() + static_cast<std::ptrdiff_t>(count));
     // In the order of the index and of the table.
-    std::ranges::sort(deleting_, {}, &std::pair<std::int16_t, std::int64_t>::second);
+    std::ranges::sort(deleting_, {}, &RowIdentity::id);
     std::vector<std::int16_t> buckets;
     std::vector<std::int64_t> ids;
+    std::vector<Uuid> events;
     buckets.reserve(count);
     ids.reserve(count);
-    for (const auto& [bucket, id] : deleting_) {
-        buckets.push_back(bucket);
-        ids.push_back(id);
+    events.reserve(count);
+    for (const RowIdentity& row : deleting_) {
+        buckets.push_back(row.bucket);
+        ids.push_back(row.id);
+        events.push_back(row.event_id);
     }
     std::vector<std::int16_t> held;
     std::vector<std::int64_t> epochs;
@@ -253,7 +341,8 @@ void Engine::start_delete() {
                                                      .int64_array(ids)
                                                      .int16_array(held)
                                                      .int64_array(epochs)
-                                                     .text(instance_));
+                                                     .text(instance_)
+                                                     .uuid_array(events));
     if (!sent) {
         connection_failed(deleter_, sent.error());
     }
@@ -267,14 +356,14 @@ void Engine::finish_delete(const Result& result) {
     }
     const bool reading = reader_ && reader_->busy();
     const bool sweeping = sweeper_ && sweeper_->busy();
-    for (const auto& [bucket, id] : deleting_) {
-        known_.erase(id);
-        --bucket_rows_[static_cast<std::size_t>(bucket)];
+    for (const RowIdentity& row : deleting_) {
+        known_.erase(row.id);
+        --bucket_rows_[static_cast<std::size_t>(row.bucket)];
         if (reading) {
-            deleted_during_read_.insert(id);
+            deleted_during_read_.insert(row.id);
         }
         if (sweeping) {
-            deleted_during_sweep_.insert(id);
+            deleted_during_sweep_.insert(row.id);
         }
     }
     deleting_.clear();

@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 
 namespace concordat::relay {
 
@@ -36,6 +37,7 @@ public:
             found_culprit_ = false;
         }
         active_ = true;
+        full_ = false;
         upto_ = std::max(upto_, *std::ranges::max_element(suspects));
         const std::size_t round = std::min(suspects.size(), limit_ == 0 ? suspects.size() : limit_);
         limit_ = std::max<std::size_t>(1, round / 8);
@@ -43,12 +45,22 @@ public:
     }
 
     [[nodiscard]] bool active() const noexcept { return active_; }
+    // Whether one more may join those on their way.
+    [[nodiscard]] bool has_room(std::size_t on_the_way) noexcept {
+        full_ = full_ || on_the_way >= limit_;
+        return on_the_way < limit_;
+    }
     // How many records may be on their way at once.
     [[nodiscard]] std::size_t limit() const noexcept { return limit_; }
     // True if a record with this id lies beyond all suspects.
     [[nodiscard]] bool is_beyond(std::int64_t id) const noexcept { return id > upto_; }
 
-    void round_succeeded() noexcept { limit_ *= 2; }
+    // What was on its way was accepted; a round with room left proves nothing about larger ones.
+    void round_succeeded() noexcept {
+        if (std::exchange(full_, false)) {
+            limit_ *= 2;
+        }
+    }
     // Ends the search. False: every suspect was accepted in small company, so batches are what the
     // broker refuses.
     bool finish() noexcept {
@@ -63,6 +75,7 @@ public:
 private:
     bool active_ = false;
     bool found_culprit_ = false;
+    bool full_ = false; // the present round
     std::size_t limit_ = 0;
     std::int64_t upto_ = 0;
 };

@@ -2,6 +2,7 @@
 
 #include "participant-sdk/relay/database.hpp"
 #include "participant-sdk/relay/event_log.hpp"
+#include "participant-sdk/src/postgres/durable_commits.hpp"
 
 #include <algorithm>
 #include <optional>
@@ -274,8 +275,11 @@ std::expected<void, std::string> LeaseKeeper::beat(Session& session) {
         }
         session.connection.emplace(std::move(*opened));
         next_renewal_ = {};
-        if (const auto cleaned = session.execute(sql_forget_dead, Parameters()); !cleaned) {
-            return std::unexpected(cleaned.error());
+        // An epoch that a crash takes back would be given out a second time.
+        for (const char* sql : {postgres::sql_durable_commits, sql_forget_dead}) {
+            if (const auto done = session.execute(sql, Parameters()); !done) {
+                return std::unexpected(done.error());
+            }
         }
     }
     // Shorter than a lease: by the time the leases of a dead one end, its share is counted free.

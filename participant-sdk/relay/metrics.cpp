@@ -42,7 +42,8 @@ void add_counters(std::vector<MetricFamily>& out, const Telemetry& t) {
     add_counter(out, "concordat_outbox_deleted_total", "Rows deleted after acknowledgement.",
                 t.rows_deleted);
     add_counter(out, "concordat_outbox_delete_refused_total",
-                "Acknowledged rows not deleted because the lease had gone; they are sent again.",
+                "Acknowledged rows not deleted: the lease had gone, or a crash of the database "
+                "had undone them.",
                 t.deletes_refused);
     add_counter(out, "concordat_outbox_late_total",
                 "Rows that became visible behind the read position and were fetched.", t.rows_late);

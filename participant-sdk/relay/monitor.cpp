@@ -36,14 +36,15 @@ constexpr const char* sql_list_parked =
 
 constexpr const char* sql_list_dead =
     "SELECT coalesce(json_agg(row_to_json(r) ORDER BY r.id), '[]')::text FROM (SELECT id, "
-    "event_id, topic, encode(key, 'hex') AS key_hex, type, octet_length(payload) AS payload_bytes, "
-    "reason, detail, created_at, dead_at FROM concordat_outbox_dead WHERE id > $1 ORDER BY id "
-    "LIMIT $2) r";
+    "row_id, event_id, topic, encode(key, 'hex') AS key_hex, type, octet_length(payload) AS "
+    "payload_bytes, reason, detail, created_at, dead_at FROM concordat_outbox_dead WHERE id > $1 "
+    "ORDER BY id LIMIT $2) r";
 
 constexpr const char* sql_show_dead =
-    "SELECT row_to_json(r)::text FROM (SELECT id, event_id, topic, encode(key, 'hex') AS key_hex, "
-    "type, headers, encode(payload, 'hex') AS payload_hex, octet_length(payload) AS payload_bytes, "
-    "reason, detail, created_at, dead_at FROM concordat_outbox_dead WHERE id = $1) r";
+    "SELECT row_to_json(r)::text FROM (SELECT id, row_id, event_id, topic, encode(key, 'hex') AS "
+    "key_hex, type, headers, encode(substr(payload, 1, 1048576), 'hex') AS payload_hex, "
+    "octet_length(payload) AS payload_bytes, reason, detail, created_at, dead_at "
+    "FROM concordat_outbox_dead WHERE id = $1) r";
 
 // A lease that has run out is free, whoever had it. An instance that is alive may own nothing yet.
 constexpr const char* sql_list_leases =
@@ -65,10 +66,10 @@ constexpr const char* sql_skip_parked =
     "SELECT concordat_outbox_skip_parked(topic, key), row_id, event_id, topic "
     "FROM concordat_outbox_parked WHERE topic = $1 AND key = $2";
 constexpr const char* sql_replay_dead =
-    "SELECT concordat_outbox_replay_dead(id), id, event_id, topic "
+    "SELECT concordat_outbox_replay_dead(id), row_id, event_id, topic "
     "FROM concordat_outbox_dead WHERE id = $1";
 constexpr const char* sql_drop_dead =
-    "DELETE FROM concordat_outbox_dead WHERE id = $1 RETURNING true, id, event_id, topic";
+    "DELETE FROM concordat_outbox_dead WHERE id = $1 RETURNING true, row_id, event_id, topic";
 
 struct Change {
     const char* name; // in the log

@@ -184,7 +184,8 @@ void add_kafka_entries(std::vector<Entry>& table) {
                                &K::batch_bytes));
     table.push_back(duration_entry("kafka.stall_timeout",
                                    "without any acknowledgement for this long the producer is "
-                                   "made anew",
+                                   "made anew; a topic without one is tried with one row, and "
+                                   "its other rows are held",
                                    s, &K::stall_timeout));
 }
 

@@ -209,6 +209,12 @@ rd_kafka_resp_err_t Producer::produce(const OutboundRecord& record) {
     return code;
 }
 
+// The same function that the setting "partitioner" names.
+std::int32_t Producer::partition_of(std::string_view key, std::int32_t partitions) {
+    return rd_kafka_msg_partitioner_murmur2(nullptr, key.data(), key.size(), partitions, nullptr,
+                                            nullptr);
+}
+
 int Producer::poll() {
     return rd_kafka_poll(handle_, 0);
 }
@@ -218,10 +224,14 @@ void Producer::purge() {
                                 RD_KAFKA_PURGE_F_NON_BLOCKING);
 }
 
+void Producer::purge_queued() {
+    rd_kafka_purge(handle_, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING);
+}
+
 void Producer::report(rd_kafka_t*, const rd_kafka_message_t* message, void* self) {
     auto& producer = *static_cast<Producer*>(self);
     --producer.outstanding_;
-    producer.listener_.on_report(message->_private, message->err);
+    producer.listener_.on_report(message->_private, message->err, message->partition);
 }
 
 void Producer::trouble(rd_kafka_t* handle, int code, const char* reason, void* self) {

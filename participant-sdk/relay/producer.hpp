@@ -2,10 +2,10 @@
 //
 // What: an owner of a librdkafka producer handle, configured so that no record is lost, none is
 // reordered and none is skipped while the handle lives: idempotence, gapless guarantee, no message
-// time-out. The price is that an error of one record ends the handle ("fatal"); the owner then
-// purges it, waits for the outstanding reports, and makes a new one.
-// Why no transactions: without KIP-890 a transactional producer can leave hanging transactions; the
-// event id and the inbox give the same result.
+// time-out; and the first record in a partition has to travel alone, see partitions.hpp. The price
+// is that an error of one record ends the handle ("fatal"); the owner then purges it, waits for the
+// outstanding reports, and makes a new one. Why no transactions: without KIP-890 a transactional
+// producer can leave hanging transactions; the event id and the inbox give the same result.
 //
 // Threading: one thread calls; librdkafka's own threads write to the event descriptor and call the
 // log sink. Ownership: key and headers are copied; the value is not and must stay valid until its
@@ -62,7 +62,8 @@ class Producer {
 public:
     struct Listener {
         virtual ~Listener() = default;
-        virtual void on_report(void* tag, rd_kafka_resp_err_t code) = 0;
+        // `partition`: where the record is, if there was no error.
+        virtual void on_report(void* tag, rd_kafka_resp_err_t code, std::int32_t partition) = 0;
         // A change for the worse of the connection to the cluster, in words; not an order to act.
         virtual void on_trouble(rd_kafka_resp_err_t code, const std::string& text) = 0;
     };
@@ -78,10 +79,14 @@ public:
     // NO_ERROR: a report will follow. _QUEUE_FULL: try again later. Anything else: refused at once,
     // nothing was queued.
     [[nodiscard]] rd_kafka_resp_err_t produce(const OutboundRecord& record);
+    // Where records with this key go while their topic has that many partitions.
+    [[nodiscard]] static std::int32_t partition_of(std::string_view key, std::int32_t partitions);
     // Delivers reports; the number of events served.
     int poll();
     // Gives up everything queued and in flight; reports follow. Records in flight may be written.
     void purge();
+    // Gives up what was not handed to a broker; reports follow. The handle is for nothing new then.
+    void purge_queued();
     // The reason why this handle is of no more use.
     [[nodiscard]] const std::optional<std::string>& fatal() const noexcept { return fatal_; }
     [[nodiscard]] std::size_t outstanding() const noexcept { return outstanding_; }

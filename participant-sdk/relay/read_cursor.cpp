@@ -131,6 +131,16 @@ std::optional<ReadCursor::LateRows> ReadCursor::advance(const Observation& seen)
     return late;
 }
 
+void ReadCursor::restart() noexcept {
+    position_ = 0;
+    last_drawn_before_ = 0;
+    drawn_before_snapshot_ = 0;
+    previous_next_ = 0;
+    previous_position_ = 0;
+    open_.clear();
+    wants_seek_ = false;
+}
+
 void ReadCursor::rewind_to(std::int64_t id) noexcept {
     position_ = std::min(position_, id - 1);
     wants_seek_ = false;

@@ -12,6 +12,9 @@
 // anything newer is handed on. This is exact; a periodic sweep of everything behind the position is
 // still made for rows that were put there by other means (a restored dump).
 //
+// A crash of the database undoes what was not committed, and gives ids and transaction numbers out
+// again. Nothing that was seen before it counts any more: restart().
+//
 // Threading: pure value, one owner. Errors: none.
 #pragma once
 
@@ -51,7 +54,7 @@ public:
         std::vector<std::uint64_t> transactions;
     };
     // What the read of a window saw. `last_drawn` is the sequence's last id, looked up after the
-    // snapshot was taken; `highest_id` is 0 without rows.
+    // snapshot was taken and never ahead of what was drawn; `highest_id` is 0 without rows.
     struct Observation {
         Snapshot snapshot;
         std::int64_t last_drawn = 0;
@@ -69,6 +72,8 @@ public:
     // that is not older, and handed on before the rows of the window. If it turns out to be too
     // much to read at once, rewind to its beginning and forget the window's rows: they come again.
     [[nodiscard]] std::optional<LateRows> advance(const Observation& seen);
+    // Begins anew, as after construction: for a new connection to the database.
+    void restart() noexcept;
     // Goes back so that `id` is read again; no effect if it lies ahead.
     void rewind_to(std::int64_t id) noexcept;
     // Skips a stretch that is known to hold no visible row at all below `id`.

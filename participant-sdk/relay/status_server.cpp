@@ -1,5 +1,7 @@
 #include "participant-sdk/relay/status_server.hpp"
 
+#include "participant-sdk/src/wire/hex.hpp"
+
 #include <nlohmann/json.hpp>
 
 #include <charconv>
@@ -30,22 +32,6 @@ transport::Response problem(int status, std::string_view title, const std::strin
 
 transport::Response not_found() {
     return problem(404, "Not Found", "there is nothing at this address");
-}
-
-std::optional<std::string> from_hex(std::string_view hex) {
-    if (hex.size() % 2 != 0) {
-        return std::nullopt;
-    }
-    std::string out;
-    for (std::size_t i = 0; i < hex.size(); i += 2) {
-        unsigned byte = 0;
-        const auto [end, error] = std::from_chars(hex.data() + i, hex.data() + i + 2, byte, 16);
-        if (error != std::errc{} || end != hex.data() + i + 2) {
-            return std::nullopt;
-        }
-        out.push_back(static_cast<char>(byte));
-    }
-    return out;
 }
 
 // The number after "name=" in a query; the default without it, nothing if it is no number.
@@ -89,8 +75,8 @@ std::optional<AdminRequest> parse_change(AdminRequest::Kind kind, const std::str
         } else if (!dead && name == "topic" && value.is_string()) {
             request.topic = text;
             --needed;
-        } else if (!dead && name == "key_hex" && value.is_string() && from_hex(text)) {
-            request.key = *from_hex(text);
+        } else if (!dead && name == "key_hex" && value.is_string() && wire::from_hex(text)) {
+            request.key = *wire::from_hex(text);
             --needed;
         } else if (name == "by" && value.is_string() && text.size() <= told_limit_bytes) {
             request.by = text;

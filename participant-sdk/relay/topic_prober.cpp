@@ -68,6 +68,13 @@ void TopicProber::distrust(const std::string& topic, const std::string& detail) 
     wake_.notify_all();
 }
 
+void TopicProber::count_again(const std::string& topic) {
+    const std::lock_guard lock(mutex_);
+    asked_for_ = true;
+    to_count_.insert(topic);
+    wake_.notify_all();
+}
+
 TopicState TopicProber::ask(const std::string& topic) {
     if (handle_ == nullptr) {
         return {.kind = TopicState::Kind::unknown, .detail = configuration_error_};
@@ -86,6 +93,7 @@ TopicState TopicProber::ask(const std::string& topic) {
     } else if (metadata->topic_cnt == 1 && metadata->topics[0].err == RD_KAFKA_RESP_ERR_NO_ERROR &&
                metadata->topics[0].partition_cnt > 0) {
         state.kind = TopicState::Kind::ready;
+        state.partitions = metadata->topics[0].partition_cnt;
     } else {
         const auto reason = metadata->topic_cnt == 1 ? metadata->topics[0].err
                                                      : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
@@ -131,10 +139,11 @@ bool TopicProber::ask_cluster() {
 bool TopicProber::ask_topics(std::unique_lock<std::mutex>& lock) {
     std::vector<std::string> open;
     for (const auto& [topic, state] : topics_) {
-        if (state.kind != TopicState::Kind::ready) {
+        if (state.kind != TopicState::Kind::ready || to_count_.contains(topic)) {
             open.push_back(topic);
         }
     }
+    to_count_.clear();
     bool any_change = false;
     for (const std::string& topic : open) {
         if (stopping_) {
@@ -144,9 +153,10 @@ bool TopicProber::ask_topics(std::unique_lock<std::mutex>& lock) {
         TopicState state = ask(topic);
         lock.lock();
         TopicState& known = topics_[topic];
-        // An answer that is no answer does not undo an earlier refusal.
-        if (state.kind != TopicState::Kind::unknown || known.kind != TopicState::Kind::refused) {
-            any_change = any_change || known.kind != state.kind;
+        // An answer that is no answer does not undo an earlier one.
+        if (state.kind != TopicState::Kind::unknown || known.kind == TopicState::Kind::unknown) {
+            any_change =
+                any_change || known.kind != state.kind || known.partitions != state.partitions;
             known = std::move(state);
         }
     }

@@ -5,9 +5,9 @@
 // Why: librdkafka would hold records of a missing topic back, fail them, and let later ones pass
 // when the topic appears in between.
 //
-// Threading: look_up() and distrust() from any thread; an own thread, joined by the destructor,
-// talks to the cluster. Ownership: refers to the options; bounded by `topic_limit`, topics beyond
-// it are `refused`. Errors: a state, with words for the operator.
+// Threading: look_up(), distrust(), count_again() from any thread; an own thread, joined by the
+// destructor, talks to the cluster. Ownership: refers to the options; bounded by `topic_limit`,
+// topics beyond it are `refused`. Errors: a state, with words for the operator.
 #pragma once
 
 #include "participant-sdk/relay/options.hpp"
@@ -24,6 +24,7 @@
 #include <string>
 #include <thread>
 #include <unordered_map>
+#include <unordered_set>
 
 namespace concordat::relay {
 
@@ -35,6 +36,7 @@ struct TopicState {
     };
     Kind kind = Kind::unknown;
     std::string detail;
+    std::int32_t partitions = 0; // of one that is ready
 };
 
 class TopicProber {
@@ -52,6 +54,8 @@ public:
     [[nodiscard]] TopicState look_up(const std::string& topic);
     // What was believed turned out wrong: ask again, and refuse the topic until the answer.
     void distrust(const std::string& topic, const std::string& detail);
+    // It has more partitions than was believed: asks again; ready as before until the answer.
+    void count_again(const std::string& topic);
     // Starts asking whether any broker answers; the answer is in cluster_answers().
     void check_cluster();
     [[nodiscard]] bool cluster_answers() const noexcept { return cluster_answers_; }
@@ -75,6 +79,7 @@ private:
     std::mutex mutex_;
     std::condition_variable wake_;
     std::unordered_map<std::string, TopicState> topics_;
+    std::unordered_set<std::string> to_count_; // ready, but to be asked about
     std::atomic<bool> cluster_answers_{true};
     bool asked_for_ = false;
     bool stopping_ = false;

@@ -47,6 +47,7 @@ HOLDING = (
     Run(QUORUM, ("N=3", "BALLOTS=2", "AGAIN"), True, "a branch prepared again between rollback and tombstone", 10_000),
     Run(CLASSIC, (), True, "classic 3PC without timeouts blocks, but agrees"),
     Run(OUTBOX, ("CRASHES=2",), True, "outbox, relays, inbox: exactly one effect", 4_000_000),
+    Run(OUTBOX, ("CRASHES=1", "HASTY"), True, "a crash of the database takes commits and DELETEs back", 400_000),
 )
 
 
@@ -157,7 +158,9 @@ RULES = (
          (mutant(QUORUM, "TIMEOUT_DECIDES", "a timeout decides", B2),
           Run(CLASSIC, ("TIMEOUTS",), False, "classic 3PC's timeouts break agreement"))),
     Rule("O1", "no cursor is authoritative", (mutant(OUTBOX, "CURSOR", "a cursor passes late rows"),)),
-    Rule("O2", "rows are deleted by explicit ids", (mutant(OUTBOX, "DELETE_RANGE", "a range is deleted"),)),
+    Rule("O2", "rows are deleted by explicit ids, and only the event that was sent",
+         (mutant(OUTBOX, "DELETE_RANGE", "a range is deleted"),
+          mutant(OUTBOX, "DELETE_WHO_HAS_THE_ID", "an id that was drawn again", "CRASHES=1", "HASTY"))),
     Rule("O3", "one owner per bucket", (mutant(OUTBOX, "SKIP_LOCKED", "relays share a bucket"),)),
     Rule("O4", "later rows of a key wait for a rejected one",
          (mutant(OUTBOX, "PASS_REJECTED_ROW", "a rejected row is passed"),)),

@@ -7,7 +7,8 @@
 // Why: brokers deliver at least once; a crash between effect and offset repeats the record.
 //
 // Identity: header "id" (Debezium preset of concordat-relay), else "ce_id" (CloudEvents), else
-// topic/partition/offset, which cannot recognise a duplicate that was produced twice.
+// topic/partition/offset, which cannot recognise a duplicate that was produced twice. An id that is
+// longer than 200 bytes or not printable ASCII is kept as "sha256:" and its digest in hexadecimal.
 // Order: records of a partition are handled in their order. While one fails, its partition waits
 // and the others go on.
 // Forgetting: ids are kept for `keep` and then dropped by whole days. A record that is delivered
@@ -19,7 +20,8 @@
 // from any thread. Ownership: the handler is kept. Errors: none leave run() but those that no retry
 // can cure, at the start; everything later is retried, logged through `on_event`, and counted. A
 // handler that throws has failed.
-// Durability: that of the PostgreSQL transaction.
+// Durability: effects are on disk before the offset is stored, whatever the database's default
+// (synchronous_commit is switched on where it is off).
 #pragma once
 
 #include <chrono>
@@ -43,7 +45,7 @@ namespace concordat::inbox {
 
 // Views into the record; valid during the handler's call.
 struct Record {
-    std::string message_id;
+    std::string message_id; // as it is kept
     std::string_view topic;
     std::int32_t partition = 0;
     std::int64_t offset = 0;

@@ -29,6 +29,7 @@ std::expected<void, std::string> DeadLetter::open() {
     values["enable.idempotence"] = "true";
     values["message.timeout.ms"] = std::to_string(send_timeout_ms);
     values["linger.ms"] = "0";
+    values["message.max.bytes"] = "1000000000"; // the topic says what it takes
     values["partitioner"] = "murmur2_random";
     values["log_level"] = "0";
     std::unique_ptr<rd_kafka_conf_t, void (*)(rd_kafka_conf_t*)> conf(rd_kafka_conf_new(),
@@ -51,6 +52,11 @@ std::expected<void, std::string> DeadLetter::open() {
 
 std::expected<void, std::string> DeadLetter::send(const rd_kafka_message_t& message,
                                                   const std::string& reason) {
+    // A fatal error ends an idempotent producer; the record comes again, and needs a new one.
+    if (handle_ != nullptr &&
+        rd_kafka_fatal_error(handle_.get(), nullptr, 0) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        handle_.reset();
+    }
     if (handle_ == nullptr) {
         if (const auto opened = open(); !opened) {
             return opened;

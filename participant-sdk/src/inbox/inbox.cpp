@@ -1,5 +1,6 @@
 #include "participant-sdk/src/inbox/dead_letter.hpp"
 #include "participant-sdk/src/inbox/kafka_source.hpp"
+#include "participant-sdk/src/postgres/durable_commits.hpp"
 
 #include <concordat/inbox.hpp>
 
@@ -122,7 +123,10 @@ bool Consumer::State::connect() {
         return true;
     }
     try {
-        connection_ = std::make_unique<pqxx::connection>(options_.conninfo);
+        auto connection = std::make_unique<pqxx::connection>(options_.conninfo);
+        // The offset follows the commit: a commit that a crash may take back would lose the record.
+        pqxx::nontransaction(*connection).exec(postgres::sql_durable_commits);
+        connection_ = std::move(connection);
         return true;
     } catch (const std::exception& error) {
         tell(Event::Kind::trouble, error.what());
@@ -268,12 +272,12 @@ Outcome Consumer::State::attempt(std::span<const Message> batch, HandlerError& e
         error = {.detail = "the database is away", .retry = true};
         return Outcome::database_failed;
     }
-    std::vector<Record> records;
-    for (const Message& message : batch) {
-        records.push_back(to_record(*message));
-    }
-    bool in_effect = false; // from here on a failure is the record's, not the database's
+    bool in_effect = false; // from there on a failure is the record's, not the database's
     try {
+        std::vector<Record> records;
+        for (const Message& message : batch) {
+            records.push_back(to_record(*message));
+        }
         pqxx::work work(*connection_);
         auto fresh = insert_ids(work, batch, records);
         in_effect = true;

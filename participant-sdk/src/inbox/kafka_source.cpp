@@ -1,9 +1,13 @@
 #include "participant-sdk/src/inbox/kafka_source.hpp"
 
+#include "participant-sdk/src/wire/hex.hpp"
+
 #include <fmt/format.h>
+#include <openssl/evp.h>
 
 #include <algorithm>
 #include <array>
+#include <stdexcept>
 
 namespace concordat::inbox {
 namespace {
@@ -49,6 +53,23 @@ std::int64_t creation_time_ms(const rd_kafka_message_t& message) {
     return usable ? time : 0;
 }
 
+// The table takes text of 1 to 200 bytes in the database's encoding. An id that may be none is told
+// from others by its digest.
+std::string as_text(std::string_view id) {
+    const bool plain =
+        id.size() <= 200 && std::ranges::all_of(id, [](char c) { return c >= 0x20 && c < 0x7f; });
+    if (plain) {
+        return std::string(id);
+    }
+    std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+    unsigned length = 0;
+    if (EVP_Digest(id.data(), id.size(), digest.data(), &length, EVP_sha256(), nullptr) != 1) {
+        throw std::runtime_error("SHA-256 is not to be had");
+    }
+    return "sha256:" +
+           wire::to_hex(std::string_view(reinterpret_cast<const char*>(digest.data()), length));
+}
+
 } // namespace
 
 Partition partition_of(const rd_kafka_message_t& message) {
@@ -80,10 +101,8 @@ Record to_record(const rd_kafka_message_t& message) {
         }
     }
     for (const std::string_view name : {"id", "ce_id"}) {
-        const auto id = record.header(name);
-        // An id that the table cannot hold is no id.
-        if (id && !id->empty() && id->size() <= 200 && id->find('\0') == std::string_view::npos) {
-            record.message_id = *id;
+        if (const auto id = record.header(name); id && !id->empty()) {
+            record.message_id = as_text(*id);
             return record;
         }
     }

@@ -1,5 +1,7 @@
 #include "participant-sdk/src/postgres/libpq_connection.hpp"
 
+#include "participant-sdk/src/postgres/durable_commits.hpp"
+
 #include <fmt/format.h>
 #include <poll.h>
 
@@ -107,14 +109,11 @@ LibpqConnection::open(const ConnectionSettings& settings) {
         return std::unexpected(SqlError{{}, error.what(), true});
     }
     PQsetNoticeProcessor(connection->handles_->raw, [](void*, const char*) {}, nullptr);
-    // A role whose default is synchronous_commit=off would acknowledge what a crash takes back.
     const auto prepared = connection->run(fmt::format(
         "SET lock_timeout = {}; SET statement_timeout = {}; SET standard_conforming_strings = on; "
         "SET client_encoding = 'UTF8'; "
-        "SET default_transaction_isolation = 'read committed'; "
-        "SELECT set_config('synchronous_commit', 'on', false) "
-        "WHERE current_setting('synchronous_commit') = 'off'",
-        settings.lock_timeout.count(), settings.statement_timeout.count()));
+        "SET default_transaction_isolation = 'read committed'; {}",
+        settings.lock_timeout.count(), settings.statement_timeout.count(), sql_durable_commits));
     if (!prepared) {
         return std::unexpected(prepared.error());
     }

@@ -115,7 +115,7 @@ void empty_database(const std::string& conninfo) {
 }
 
 struct Reports final : Producer::Listener {
-    void on_report(void*, rd_kafka_resp_err_t code) override {
+    void on_report(void*, rd_kafka_resp_err_t code, std::int32_t) override {
         if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
             fail(rd_kafka_err2str(code));
         }

@@ -53,8 +53,8 @@ class Bench:
         self.figures = {}
         postgres.create_database("bench")
         self.url = postgres.url("bench")
-        for name in ("000002_outbox.up.sql", "000003_inbox.up.sql"):
-            postgres.execute("bench", (SOURCE / "migrations" / "participant" / name).read_text(encoding="utf-8"))
+        for script in sorted((SOURCE / "migrations" / "participant").glob("*.up.sql")):
+            postgres.execute("bench", script.read_text(encoding="utf-8"))
 
     def fill(self, rows):
         self.postgres.execute("bench", "TRUNCATE concordat_outbox")

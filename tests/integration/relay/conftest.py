@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from kafka import KafkaBroker  # noqa: E402
 from postgres import PostgresCluster  # noqa: E402
-from relay_process import PATIENCE_SECONDS, SOURCE, Relay, Worker, probe, records, wait_until  # noqa: E402
+from relay_process import PATIENCE_SECONDS, SOURCE, Relay, Worker, header, probe, records, wait_until  # noqa: E402
 
 NUMBERS = itertools.count(1)
 MIGRATIONS = Path(os.environ.get("CONCORDAT_MIGRATIONS", SOURCE / "migrations")) / "participant"
@@ -33,7 +33,7 @@ def kafka():
 
 
 class Outbox:
-    """A database with the outbox and inbox tables, and Kafka topics that only this test uses."""
+    """A database with the tables of a participant, and Kafka topics that only this test uses."""
 
     def __init__(self, postgres, kafka, folder):
         self.postgres = postgres
@@ -43,8 +43,8 @@ class Outbox:
         self.database = f"relay_{self.number}"
         postgres.create_database(self.database)
         self.url = postgres.url(self.database)
-        for name in ("000002_outbox.up.sql", "000003_inbox.up.sql"):
-            self.execute((MIGRATIONS / name).read_text(encoding="utf-8"))
+        for script in sorted(MIGRATIONS.glob("*.up.sql")):
+            self.execute(script.read_text(encoding="utf-8"))
 
     def topic(self, name="orders", partitions=4, **configuration):
         """Makes the Kafka topic for the outbox topic and returns the outbox topic."""
@@ -58,6 +58,11 @@ class Outbox:
 
     def worker(self, topic, *arguments):
         return Worker(self.folder, self.kafka.bootstrap, self.url, f"outbox.event.{topic}", *arguments)
+
+    def make_effect_table(self):
+        """What inbox_worker writes to."""
+        self.execute("CREATE TABLE effect (consumer text, message_id text, topic text, part int, off bigint, key text, "
+                     "value text, at timestamptz DEFAULT clock_timestamp(), n bigserial)")
 
     def records(self, *topics):
         return records(self.kafka.bootstrap, *(f"outbox.event.{topic}" for topic in topics))
@@ -102,6 +107,14 @@ def outbox(postgres, kafka, tmp_path):
     made = Outbox(postgres, kafka, tmp_path)
     yield made
     postgres.drop_database(made.database)
+
+
+def first_deliveries(found):
+    """event id → its first record, in the order of the partitions; what Kafka holds twice is there once."""
+    first = {}
+    for record in sorted(found, key=lambda entry: (entry["partition"], entry["offset"])):
+        first.setdefault(header(record, "id"), record)
+    return first
 
 
 def values_by_key(found):

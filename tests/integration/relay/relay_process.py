@@ -119,6 +119,12 @@ class Relay:
     def metric(self, name):
         return self.metrics()[f"concordat_outbox_{name}"]
 
+    def reasons(self):
+        """What /readyz gives as reasons for not being ready."""
+        status, body = self.get("/readyz")
+        assert (status == 503) == bool(body["reasons"])
+        return body["reasons"]
+
     def wait_ready(self):
         wait_until(lambda: self.get("/readyz")[0] == 200, self.log)
 

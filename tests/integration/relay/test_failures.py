@@ -2,7 +2,7 @@
 
 import pytest
 
-from conftest import assert_in_order, values_by_key
+from conftest import assert_in_order, murmur2, values_by_key
 from kafka import KafkaBroker
 from relay_process import MockCluster, header, probe, wait_until
 
@@ -34,6 +34,43 @@ def test_batches_behind_a_refused_one_do_not_pass_it(outbox):
         outbox.wait_empty()
         assert outbox.execute("SELECT count(*) FROM concordat_outbox_dead") == [(6,)]
     assert_in_order_allowing_repeats(outbox.records(topic), 6000)
+
+
+def test_rows_behind_the_first_one_of_a_partition_do_not_pass_it(outbox):
+    """O4: a broker that has nothing of a producer in a partition takes any batch of it, also one behind a refused one."""
+    topic = outbox.topic(partitions=1, max_message_bytes=20_000)
+    with outbox.connect() as connection, connection.transaction():
+        for number in range(10):
+            outbox.publish(topic, "key", str(number).ljust(30_000 if number == 0 else 10_000, "."), connection)
+    with outbox.relay(kafka__batch_bytes="16384") as relay:
+        wait_until(lambda: relay.metric("parked_total") == 1, relay.log)
+        assert outbox.outstanding() == 10
+        assert outbox.records(topic) == []
+
+
+def test_rows_behind_the_first_one_of_a_new_partition_do_not_pass_it(outbox):
+    """O4: the same where a topic has grown under a running relay, which places keys as the topic is now."""
+    topic = outbox.topic(partitions=1, max_message_bytes=20_000)
+    keys = [f"key-{number}" for number in range(100)]
+    one, two = ([key for key in keys if murmur2(key.encode()) % 4 == partition] for partition in (1, 2))
+    with outbox.relay(kafka__batch_bytes="16384",
+                      **{"kafka__properties.topic.metadata.refresh.interval.ms": "1000"}) as relay:
+        outbox.publish(topic, one[0], "before")
+        outbox.wait_empty()
+        probe("grow", outbox.kafka.bootstrap, f"outbox.event.{topic}:4")
+
+        def moved():
+            outbox.publish(topic, one[0], "after")
+            outbox.wait_empty()
+            return relay.event("topic_has_grown")
+
+        assert wait_until(moved, relay.log)["partitions"] == 4
+        with outbox.connect() as connection, connection.transaction():
+            for number in range(10):
+                outbox.publish(topic, two[0], str(number).ljust(30_000 if number == 0 else 10_000, "."), connection)
+        wait_until(lambda: relay.metric("parked_total") == 1, relay.log)
+        assert outbox.outstanding() == 10
+        assert {record["partition"] for record in outbox.records(topic)} == {0, 1}
 
 
 def assert_in_order_allowing_repeats(found, count):
@@ -72,6 +109,50 @@ def test_batches_larger_than_the_topic_allows_are_made_smaller(outbox):
     assert resets[0] > 0, "the batches were never too large"
     assert resets[-1] == resets[-2], f"producers that were lost, turn by turn: {resets}"
     assert_in_order_allowing_repeats(outbox.records(topic), 3200)
+
+
+def test_payload_that_no_message_can_hold_is_not_even_read(outbox):
+    """Two hundred megabytes in one row: refused by its size, with the memory of any other day; the others go on."""
+    topic = outbox.topic()
+    outbox.execute("INSERT INTO concordat_outbox (topic, key, payload) SELECT %s, 'huge', "
+                   "decode(repeat('00', 200 * 1000 * 1000), 'hex')", (topic,))
+    outbox.publish(topic, "huge", "behind")
+    outbox.publish_many(topic, 100)
+    with outbox.relay() as relay:
+        wait_until(lambda: relay.metric("parked_total") == 1 and outbox.outstanding() == 2, relay.log)
+        [parked] = relay.get("/v1/outbox/parked")[1]["parked"]
+        assert parked["reason"] == "MSG_SIZE_TOO_LARGE" and "200000000 bytes" in parked["detail"]
+        assert relay.memory_bytes() < 128 << 20  # a sanitizer has its share of it
+    assert_in_order(outbox.records(topic), 100)
+
+
+def test_row_that_the_topic_refuses_and_one_that_no_message_can_hold_are_both_found(outbox):
+    """O4: side by side, of which only the first has to be sent to know."""
+    topic = outbox.topic(partitions=1, max_message_bytes=3000)
+    with outbox.connect() as connection, connection.transaction():
+        outbox.publish(topic, "large", "x" * 10_000, connection)
+        outbox.publish(topic, "huge", "x" * 2_000_000, connection)
+    outbox.publish_many(topic, 100)
+    with outbox.relay() as relay:
+        wait_until(lambda: relay.metric("parked_total") == 2 and outbox.outstanding() == 2, relay.log)
+    assert_in_order(outbox.records(topic), 100)
+
+
+def test_dead_rows_are_kept_although_their_ids_were_given_out_again(outbox):
+    """O14: after TRUNCATE ... RESTART IDENTITY, or a restored sequence, new rows have the ids of dead ones."""
+    topic = outbox.topic(max_message_bytes=3000)
+    for event, policy in enumerate(("skip", "skip", "block")):
+        outbox.execute("ALTER TABLE concordat_outbox ALTER COLUMN id RESTART")
+        outbox.publish(topic, "bad", f"{event}" * 10_000)
+        with outbox.relay(policy__on_refused=policy) as relay:
+            if policy == "block":
+                wait_until(lambda: relay.metric("parked_total") == 1, relay.log)
+                assert relay.post("/v1/outbox/parked/skip", {"topic": topic, "key_hex": b"bad".hex()})[0] == 200
+            outbox.wait_empty(relay.log)
+            dead = relay.get("/v1/outbox/dead")[1]["dead"]
+    assert [row["row_id"] for row in dead] == [1, 1, 1] and len({row["id"] for row in dead}) == 3
+    assert [first for (first,) in outbox.execute(
+        "SELECT convert_from(substr(payload, 1, 1), 'UTF8') FROM concordat_outbox_dead ORDER BY id")] == ["0", "1", "2"]
 
 
 def test_poisoned_key_is_parked_and_the_others_go_on(outbox):
@@ -222,8 +303,7 @@ def test_crash_between_acknowledgement_and_delete_repeats_with_the_same_id(outbo
         ids[record["value"]].add(header(record, "id"))
     assert all(len(seen) == 1 for seen in ids.values())
     with outbox.worker(topic) as worker:
-        outbox.execute("CREATE TABLE effect (consumer text, message_id text, topic text, part int, off bigint, "
-                       "key text, value text, at timestamptz DEFAULT clock_timestamp())")
+        outbox.make_effect_table()
         wait_until(lambda: outbox.execute("SELECT count(*) FROM effect") == [(300,)], worker.log)
         counts = worker.terminate()
     assert (counts["handled"], counts["duplicates"]) == (300, 300)

@@ -5,14 +5,13 @@ import signal
 import pytest
 
 from conftest import values_by_key
-from relay_process import header, pause, probe, records, wait_until
+from relay_process import MockCluster, Worker, header, pause, probe, records, wait_until
 
 
 @pytest.fixture
 def effects(outbox):
     """The outbox with the table that inbox_worker writes to."""
-    outbox.execute("CREATE TABLE effect (consumer text, message_id text, topic text, part int, off bigint, "
-                   "key text, value text, at timestamptz DEFAULT clock_timestamp(), n bigserial)")
+    outbox.make_effect_table()
     return outbox
 
 
@@ -88,6 +87,21 @@ def test_rebalance_under_load_repeats_no_effect(effects):
     assert effects.execute("SELECT count(DISTINCT message_id) FROM effect") == [(6500,)]
 
 
+def test_ids_of_other_producers_are_told_apart_whatever_they_are(effects):
+    """Bytes that are no text, ids longer than the table takes, none at all: nothing blocks, and repeats are skipped."""
+    topic = effects.topic()
+    ids = [b"plain", b"\xff\xfe", b"with\0nul", "ü".encode(), b"x" * 300, b"x" * 300 + b"y", b" ", b"quote\"\\{},"]
+    none = b""
+    repeated = [one.hex() for one in [*ids, none, *ids, none]]
+    probe("produce", effects.kafka.bootstrap, f"outbox.event.{topic}", *repeated)
+    with effects.worker(topic, "--batch", "5") as worker:
+        wait_until(lambda: count(effects) == len(ids) + 2, worker.log)
+        counts = worker.terminate()
+    assert (counts["handled"], counts["duplicates"], counts["failures"]) == (len(ids) + 2, len(ids), 0)
+    assert {value for (value,) in effects.execute("SELECT value FROM effect")} == set(repeated)
+    assert effects.execute("SELECT count(*) FROM concordat_inbox WHERE message_id = 'plain'") == [(1,)]
+
+
 def test_failing_record_blocks_only_its_partition(effects):
     """policy block: retried with pauses, its key's later records wait, other partitions go on."""
     topic = effects.topic()
@@ -124,6 +138,34 @@ def test_hopeless_record_goes_to_the_dead_letter_topic(effects, flags):
     assert header(record, "id") == header(original, "id")
     assert header(record, "dead-letter-source") == f"outbox.event.{topic}/{original['partition']}/{original['offset']}"
     assert header(record, "dead-letter-reason") in ("told to fail", "will never work")
+
+
+def test_large_hopeless_record_fits_the_dead_letter_topic(effects):
+    """What the topics may hold is for the broker to say: a record of two megabytes is put aside like any other."""
+    topic = effects.topic(max_message_bytes=3_000_000)
+    dead = f"t{effects.number}.dead"
+    probe("create", effects.kafka.bootstrap, f"{dead}:1:max.message.bytes=3001000")
+    with effects.relay(kafka__max_message_bytes=3_000_000) as relay:
+        effects.publish(topic, "k", "x" * 2_000_000)
+        effects.wait_empty(relay.log)
+    with effects.worker(topic, "--no-retry", "--fail-prefix", "xx", "--fail-times", "-1", "--dead-letter", dead) as worker:
+        wait_until(lambda: "dead_lettered" in worker.log(), worker.log)
+        assert worker.terminate()["dead_lettered"] == 1
+    [record] = records(effects.kafka.bootstrap, dead)
+    assert record["size"] == 2_000_000
+
+
+def test_dead_letters_go_on_after_a_fatal_error_of_their_producer(effects):
+    """An idempotent producer that has become useless is replaced, without a restart of the service."""
+    topic, dead = f"t{effects.number}.mock", f"t{effects.number}.dead"
+    with MockCluster(1, f"outbox.event.{topic}", dead) as mock:
+        probe("produce", mock.bootstrap, f"outbox.event.{topic}", b"one".hex())
+        mock.order("produce-error 45 1")  # OUT_OF_ORDER_SEQUENCE_NUMBER
+        with Worker(effects.folder, mock.bootstrap, effects.url, f"outbox.event.{topic}", "--no-retry", "--fail-prefix",
+                    b"one".hex(), "--fail-times", "-1", "--dead-letter", dead) as worker:
+            wait_until(lambda: "trouble dead-letter topic" in worker.log(), worker.log)
+            wait_until(lambda: "dead_lettered" in worker.log(), worker.log)
+            assert worker.terminate()["dead_lettered"] == 1
 
 
 def test_database_away_is_waited_for(effects):

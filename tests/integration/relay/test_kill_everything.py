@@ -12,7 +12,8 @@ import random
 import subprocess
 import time
 
-from relay_process import PROGRAMS, header, wait_until
+from conftest import first_deliveries, values_by_key
+from relay_process import PROGRAMS, wait_until
 
 EVENTS = int(os.environ.get("CONCORDAT_RELAY_EVENTS", "4000"))
 KILLS = int(os.environ.get("CONCORDAT_RELAY_KILLS", "6"))
@@ -24,25 +25,10 @@ RATE = max(100, EVENTS // (3 * KILLS))
 LEASES = {"lease__duration": "2s", "lease__margin": "500ms", "lease__heartbeat": "100ms"}
 
 
-def first_deliveries(found):
-    """event id → (key, seq), in order of first delivery within each partition; and the number of repeats."""
-    seen, repeats = {}, 0
-    for record in sorted(found, key=lambda entry: (entry["partition"], entry["offset"])):
-        event = header(record, "id")
-        if event in seen:
-            repeats += 1
-            continue
-        key, seq = record["value"].split(":")
-        seen[event] = (key, int(seq))
-    return seen, repeats
-
-
 def assert_order(delivered):
     """First deliveries of each key: 1, 2, 3, ... without a gap."""
-    by_key = {}
-    for key, seq in delivered.values():
-        by_key.setdefault(key, []).append(seq)
-    for key, numbers in by_key.items():
+    for key, values in values_by_key(delivered.values()).items():
+        numbers = [int(value.split(":")[1]) for value in values]
         assert numbers == list(range(1, len(numbers) + 1)), f"{key} is out of order"
 
 
@@ -54,8 +40,7 @@ def test_nothing_is_lost_invented_or_reordered_when_everything_is_killed(outbox)
     outbox.execute("CREATE TABLE relay_key (key text PRIMARY KEY, seq bigint NOT NULL DEFAULT 0)")
     outbox.execute("CREATE TABLE relay_ledger (event_id uuid PRIMARY KEY, key text, seq bigint)")
     outbox.execute("INSERT INTO relay_key (key) SELECT 'key-' || n FROM generate_series(0, %s) n", (KEYS - 1,))
-    outbox.execute("CREATE TABLE effect (consumer text, message_id text, topic text, part int, off bigint, key text, "
-                   "value text, at timestamptz DEFAULT clock_timestamp(), n bigserial)")
+    outbox.make_effect_table()
     through = outbox.folder / "killing-is-through"
     relays = [outbox.relay(**LEASES) for _ in range(2)]
     worker = outbox.worker(topic)
@@ -89,7 +74,9 @@ def test_nothing_is_lost_invented_or_reordered_when_everything_is_killed(outbox)
         outbox.wait_empty(seconds=60)
         ledger = {str(event): (key, seq) for event, key, seq in
                   outbox.execute("SELECT event_id, key, seq FROM relay_ledger")}
-        delivered, repeats = first_deliveries(outbox.records(topic))
+        found = outbox.records(topic)
+        delivered = first_deliveries(found)
+        repeats = len(found) - len(delivered)
         lost = set(ledger) - set(delivered)
         ghosts = set(delivered) - set(ledger)
         print(f"killed {dict(killed)}; writers {counts}; {len(ledger)} committed, {len(lost)} lost, {len(ghosts)} ghosts, "

@@ -147,13 +147,37 @@ def test_a_dead_row_is_replayed(outbox):
         assert dict(record["headers"])["id"] == row["event_id"]
 
 
+def test_a_dead_tombstone_is_shown(outbox):
+    """A row without payload, which deletes its key on a compacted topic, may be refused like any other."""
+    [(row,)] = outbox.execute("INSERT INTO concordat_outbox_dead (row_id, event_id, created_at, topic, type, reason) "
+                              "VALUES (1, gen_random_uuid(), now(), 't', '', 'test') RETURNING id")
+    with outbox.relay() as relay:
+        relay.wait_ready()
+        shown = concordat("outbox", "dead", "show", row, relay=relay)
+        assert (shown.returncode, shown.stderr) == (OK, "")
+
+
+def test_of_a_large_dead_row_the_beginning_is_shown(outbox):
+    """A relay's memory is not the place for two hundred megabytes; the operator reads where the rest is."""
+    [(row,)] = outbox.execute(
+        "INSERT INTO concordat_outbox_dead (row_id, event_id, created_at, topic, type, reason, payload) VALUES "
+        "(1, gen_random_uuid(), now(), 't', '', 'test', decode(repeat('61', 200 * 1000 * 1000), 'hex')) RETURNING id")
+    with outbox.relay() as relay:
+        relay.wait_ready()
+        shown = concordat("outbox", "dead", "show", row, relay=relay)
+        assert shown.returncode == OK and shown.stdout.rstrip().endswith("\n" + "a" * (1 << 20))
+        assert f"1048576 of 200000000 bytes; the whole payload: SELECT payload FROM concordat_outbox_dead " \
+               f"WHERE id = {row}" in shown.stderr
+        assert relay.memory_bytes() < 128 << 20  # a sanitizer has its share of it
+
+
 def test_lists_have_pages(outbox):
     """A full page says where the next one begins; keys that are no text are shown in hexadecimal digits."""
     keys = [b"a", b"b\n", b"\xff\x00", "ü".encode()]
     for number, key in enumerate(keys):
         outbox.execute("INSERT INTO concordat_outbox_parked (topic, key, row_id, event_id, reason) "
                        "VALUES ('t', %s, %s, gen_random_uuid(), 'test')", (key, number + 1))
-        outbox.execute("INSERT INTO concordat_outbox_dead (id, event_id, created_at, topic, key, type, reason) "
+        outbox.execute("INSERT INTO concordat_outbox_dead (row_id, event_id, created_at, topic, key, type, reason) "
                        "VALUES (%s, gen_random_uuid(), now(), 't', %s, '', 'test')", (number + 1, key))
     with outbox.relay() as relay:
         relay.wait_ready()
@@ -171,7 +195,7 @@ def test_lists_have_pages(outbox):
 
 def test_without_admin_a_relay_only_shows(outbox):
     """http.admin off: lists work, changes and payloads are refused with the name of the setting."""
-    outbox.execute("INSERT INTO concordat_outbox_dead (id, event_id, created_at, topic, type, payload, reason) "
+    outbox.execute("INSERT INTO concordat_outbox_dead (row_id, event_id, created_at, topic, type, payload, reason) "
                    "VALUES (1, gen_random_uuid(), now(), 't', '', 'secret', 'test')")
     with outbox.relay(http__admin="false") as relay:
         relay.wait_ready()
@@ -213,7 +237,7 @@ def test_changes_with_unknown_members_are_refused(outbox, body):
 
 def test_the_reason_cannot_forge_a_log_line(outbox):
     """What an operator types stays inside its field."""
-    outbox.execute("INSERT INTO concordat_outbox_dead (id, event_id, created_at, topic, type, reason) "
+    outbox.execute("INSERT INTO concordat_outbox_dead (row_id, event_id, created_at, topic, type, reason) "
                    "VALUES (1, gen_random_uuid(), now(), 't', '', 'test')")
     with outbox.relay() as relay:
         relay.wait_ready()

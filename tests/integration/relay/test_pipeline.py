@@ -54,7 +54,7 @@ def test_prepared_row_with_a_lower_id_is_published_before_its_key_goes_on(outbox
             wait_until(lambda: outbox.outstanding() == 0, "the others do not wait")
             connection.execute(f"COMMIT PREPARED 'slow-{turn}'")
             outbox.publish(topic, "slow", f"{turn}-second", connection)
-            outbox.wait_empty(seconds=10)
+            outbox.wait_empty()
         assert relay.metric("late_total") >= 1
         assert relay.metric("swept_total") == 0
     found = outbox.records(topic)
@@ -92,10 +92,12 @@ def test_transaction_has_its_number_before_it_draws_an_id(outbox):
         thread = threading.Thread(target=outbox.publish, args=("t", "k", "v", writer))
         thread.start()
         waiting = "SELECT wait_event_type = 'Lock', backend_xid IS NOT NULL FROM pg_stat_activity WHERE pid = %s"
-        wait_until(lambda: outbox.execute(waiting, (pid,))[0][0], "the writer waits for its id")
-        assert outbox.execute(waiting, (pid,))[0][1]
-        lock.rollback()
-        thread.join()
+        try:
+            wait_until(lambda: outbox.execute(waiting, (pid,))[0][0], "the writer waits for its id")
+            assert outbox.execute(waiting, (pid,))[0][1]
+        finally:
+            lock.rollback()
+            thread.join()
 
 
 def test_sweep_finds_rows_that_no_transaction_in_sight_has_written(outbox):
@@ -107,8 +109,27 @@ def test_sweep_finds_rows_that_no_transaction_in_sight_has_written(outbox):
         outbox.execute(
             "INSERT INTO concordat_outbox (xid, id, topic, key, payload) OVERRIDING SYSTEM VALUE "
             "VALUES ('3', 50, %s, 'restored', 'restored')", (topic,))
-        outbox.wait_empty(seconds=10)
+        outbox.wait_empty()
         assert relay.metric("swept_total") >= 1
+    assert "restored" in values_by_key(outbox.records(topic))
+
+
+def test_sweep_passes_over_any_number_of_rows_that_wait(outbox):
+    """O1: more rows of a missing topic than one statement may look at in its time; what lies among them is found."""
+    topic = outbox.topic()
+    waiting = 1_200_000
+    outbox.execute("INSERT INTO concordat_outbox (topic, key) SELECT 'missing', convert_to((i %% 1000)::text, 'UTF8') "
+                   "FROM generate_series(1, %s) i", (waiting,))
+    with outbox.relay(pipeline__sweep_interval="300ms", database__timeout="1s") as relay:
+        outbox.publish(topic, "last", "last")
+        wait_until(lambda: relay.metric("published_total") == 1, relay.log)
+        # One in each of the parts that the sweep may be about to look at.
+        restored = list(range(10_000, waiting, 50_000))
+        outbox.execute("DELETE FROM concordat_outbox WHERE id = ANY (%s)", (restored,))
+        outbox.execute(
+            "INSERT INTO concordat_outbox (xid, id, topic, key, payload) OVERRIDING SYSTEM VALUE "
+            "SELECT '3', id, %s, 'restored', 'restored' FROM unnest(%s::bigint[]) id", (topic, restored))
+        wait_until(lambda: relay.metric("swept_total") >= 1 and relay.metric("published_total") >= 2, relay.log)
     assert "restored" in values_by_key(outbox.records(topic))
 
 
@@ -145,11 +166,15 @@ def test_no_database_transaction_is_open_while_records_are_on_their_way(outbox):
         try:
             outbox.publish_many(topic, 500, start=10)
             wait_until(lambda: relay.metric("rows_at_kafka") == 500, "in flight")
-            for _ in range(20):
-                open_for = outbox.execute(
-                    "SELECT max(extract(epoch FROM clock_timestamp() - xact_start)) FROM pg_stat_activity "
-                    "WHERE application_name = 'concordat-relay' AND datname = current_database()")[0][0]
-                assert open_for is None or open_for < 0.5
+
+            def open_transactions():
+                return set(outbox.execute(
+                    "SELECT pid, xact_start FROM pg_stat_activity WHERE application_name = 'concordat-relay' "
+                    "AND datname = current_database() AND xact_start IS NOT NULL"))
+
+            for _ in range(5):
+                found = open_transactions()
+                wait_until(lambda seen=found: not seen & open_transactions(), "none stays open for as long as Kafka hangs")
             assert relay.metric("rows_at_kafka") == 500
         finally:
             outbox.kafka.resume()
@@ -159,21 +184,20 @@ def test_no_database_transaction_is_open_while_records_are_on_their_way(outbox):
 def test_polling_slows_down_when_idle_and_wakes_on_notify(outbox):
     """O9: the writer pays no NOTIFY; an idle relay polls rarely, and a wake-up after commit reaches it at once."""
     topic = outbox.topic()
-    with outbox.relay(pipeline__poll_max="20s", pipeline__poll_min="10s") as relay:
+    with outbox.relay(pipeline__poll_max="60s", pipeline__poll_min="60s") as relay:
         outbox.publish(topic, "a", "first")
         wait_until(lambda: outbox.outstanding() == 0 or not outbox.execute("NOTIFY concordat_outbox"), "first")
         polls = relay.metric("polls_total")
-        started = time.monotonic()
         outbox.publish(topic, "a", "second")
         outbox.execute("NOTIFY concordat_outbox")
-        outbox.wait_empty(seconds=5)
-        assert time.monotonic() - started < 5
+        outbox.wait_empty()  # which gives up after 30 s
         assert relay.metric("polls_total") - polls <= 5
     with outbox.relay(pipeline__poll_max="1s") as relay:
         wait_until(lambda: relay.metric("polls_total") >= 10, "1 ms, doubled nine times")
-        polls = relay.metric("polls_total")
+        polls, since = relay.metric("polls_total"), time.monotonic()
         pause(3)
-        assert relay.metric("polls_total") - polls <= 6, "an idle relay polls once a second"
+        polls = relay.metric("polls_total") - polls
+        assert polls <= time.monotonic() - since + 3, "an idle relay polls once a second"
 
 
 def test_poll_stays_cheap_over_dead_rows_that_vacuum_cannot_remove(outbox):

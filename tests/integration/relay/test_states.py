@@ -13,12 +13,6 @@ from kafka import KafkaBroker
 from relay_process import MockCluster, probe, records, wait_until
 
 
-def reasons(relay):
-    status, body = relay.get("/readyz")
-    assert (status == 503) == bool(body["reasons"])
-    return body["reasons"]
-
-
 @pytest.mark.parametrize("code", [5, 19, 56], ids=["no_leader", "not_enough_replicas", "disk_failed"])
 def test_broker_that_answers_but_acknowledges_nothing_is_named(outbox, code):
     """librdkafka tries such errors again without a word: the relay says that, and why it may be so."""
@@ -27,15 +21,15 @@ def test_broker_that_answers_but_acknowledges_nothing_is_named(outbox, code):
             bootstrap=mock.bootstrap, kafka__stall_timeout="2s") as relay:
         outbox.publish_many(topic, 100)
         outbox.wait_empty()
-        assert reasons(relay) == {}
+        assert relay.reasons() == {}
         mock.order(f"produce-error {code} 100000")
         outbox.publish_many(topic, 100, start=100)
-        wait_until(lambda: "acknowledged nothing" in reasons(relay).get("acknowledgements", ""), relay.log)
+        wait_until(lambda: "acknowledged nothing" in relay.reasons().get("acknowledgements", ""), relay.log)
         assert relay.event("acknowledgements_missing")["level"] == "warning"
         assert outbox.outstanding() == 100
         mock.order("produce-well")
         outbox.wait_empty(relay.log)
-        wait_until(lambda: reasons(relay) == {}, relay.log)
+        wait_until(lambda: relay.reasons() == {}, relay.log)
         assert relay.event("acknowledgements_back")
 
 
@@ -51,7 +45,7 @@ def test_forbidden_topic_is_named_and_used_when_it_is_allowed(outbox):
             wait_until(lambda: "uthorization failed" in
                        relay.get("/v1/outbox")[1]["troubles"].get(f"topic {forbidden}", ""), relay.log)
             assert relay.event("topic_refused")["topic"] == f"outbox.event.{forbidden}"
-            assert reasons(relay) == {}
+            assert relay.reasons() == {}
             mock.order(f"topic-error outbox.event.{forbidden} 0")
             outbox.wait_empty(relay.log)
             assert relay.get("/v1/outbox")[1]["troubles"] == {}
@@ -67,13 +61,13 @@ def test_corrected_password_is_used_without_a_restart(outbox, tmp_path):
                 "kafka__sasl_password_file": password}
         outbox.publish_many("guarded", 20)
         with outbox.relay(**sasl) as relay:
-            wait_until(lambda: "uthentication" in reasons(relay).get("kafka", ""), relay.log)
+            wait_until(lambda: "uthentication" in relay.reasons().get("kafka", ""), relay.log)
             assert "uthentication" in relay.event("kafka_trouble")["message"]
             assert outbox.outstanding() == 20
             password.write_text("secret\n", encoding="utf-8")
             # The broker has no such topic: that it can say so shows that both clients are in.
             wait_until(lambda: "Unknown topic" in str(relay.get("/v1/outbox")[1]["troubles"]), relay.log)
-            wait_until(lambda: reasons(relay) == {}, relay.log)
+            wait_until(lambda: relay.reasons() == {}, relay.log)
             assert "guess" not in relay.log() and "secret" not in relay.log()
 
 
@@ -85,11 +79,11 @@ def test_missing_database_is_named_and_used_when_it_is_there(outbox):
     try:
         outbox.url = outbox.postgres.url(later)
         with outbox.relay() as relay:
-            wait_until(lambda: f'"{later}" does not exist' in reasons(relay).get("database", ""), relay.log)
+            wait_until(lambda: f'"{later}" does not exist' in relay.reasons().get("database", ""), relay.log)
             outbox.url = here
             outbox.execute(f'CREATE DATABASE "{later}" TEMPLATE "{outbox.database}"')
             outbox.url = outbox.postgres.url(later)
-            wait_until(lambda: reasons(relay) == {}, relay.log)
+            wait_until(lambda: relay.reasons() == {}, relay.log)
             outbox.publish_many(topic, 100)
             outbox.wait_empty()
     finally:
@@ -105,12 +99,12 @@ def test_relay_that_starts_without_a_broker_says_so_and_catches_up(outbox):
     try:
         with outbox.relay() as relay:
             outbox.publish_many(topic, 200)
-            wait_until(lambda: "refused" in reasons(relay).get("kafka", ""), relay.log)
+            wait_until(lambda: "refused" in relay.reasons().get("kafka", ""), relay.log)
             assert relay.event("kafka_trouble")
             assert outbox.outstanding() == 200
             outbox.kafka.start()
             outbox.wait_empty(relay.log)
-            wait_until(lambda: reasons(relay) == {}, relay.log)
+            wait_until(lambda: relay.reasons() == {}, relay.log)
     finally:
         if outbox.kafka.process is None:
             outbox.kafka.start()
@@ -146,14 +140,14 @@ def test_full_disk_of_the_broker_loses_nothing(outbox, small_disk):
                 except OSError:
                     pass  # the disk is full
             outbox.publish_many(topic, 3000, start=100, size=2000)
-            wait_until(lambda: reasons(relay).keys() & {"kafka", "acknowledgements"}, relay.log)
+            wait_until(lambda: relay.reasons().keys() & {"kafka", "acknowledgements"}, relay.log)
             assert relay.event("kafka_trouble") or relay.event("acknowledgements_missing")
             assert outbox.outstanding() > 0
             ballast.unlink()
             broker.kill()  # if it has not died of the full disk itself
             broker.start()
             outbox.wait_empty(relay.log, seconds=60)
-            wait_until(lambda: reasons(relay) == {}, relay.log)
+            wait_until(lambda: relay.reasons() == {}, relay.log)
         found = records(broker.bootstrap, f"outbox.event.{topic}")
     first = set()
     for values in values_by_key(found).values():
@@ -161,3 +155,29 @@ def test_full_disk_of_the_broker_loses_nothing(outbox, small_disk):
         assert numbers == sorted(numbers)
         first.update(numbers)
     assert first == set(range(3100))
+
+
+def test_documented_privileges_are_enough(outbox):
+    """docs/operating/relay.md names what the relay's role needs; everything it does is done with no more."""
+    role = f"publisher_{outbox.number}"
+    outbox.execute(f"CREATE ROLE {role} LOGIN")
+    outbox.execute(f"GRANT SELECT, INSERT, DELETE ON concordat_outbox TO {role}")
+    outbox.execute(f"GRANT SELECT ON SEQUENCE concordat_outbox_id_seq TO {role}")
+    outbox.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON concordat_outbox_lease, concordat_outbox_relay, "
+                   f"concordat_outbox_parked, concordat_outbox_dead TO {role}")
+    topic = outbox.topic(max_message_bytes=3000)
+    with outbox.relay(database__conninfo=outbox.url.replace("concordat@", f"{role}@")) as relay:
+        outbox.publish(topic, "bad", "x" * 10_000)
+        outbox.publish(topic, None, "x" * 10_000)  # without a key it is dead at once
+        outbox.publish_many(topic, 100)
+        wait_until(lambda: outbox.outstanding() == 1 and relay.metric("dead_total") == 1, relay.log)
+        wait_until(lambda: relay.metric("parked_total") == 1, relay.log)
+        assert relay.post("/v1/outbox/parked/skip", {"topic": topic, "key_hex": b"bad".hex()}) == (200, {"done": True})
+        first, second = [entry["id"] for entry in relay.get("/v1/outbox/dead")[1]["dead"]]
+        assert relay.post("/v1/outbox/dead/drop", {"id": first}) == (200, {"done": True})
+        assert relay.post("/v1/outbox/dead/replay", {"id": second}) == (200, {"done": True})
+        wait_until(lambda: outbox.outstanding() + len(relay.get("/v1/outbox/dead")[1]["dead"]) == 1, relay.log)
+        assert relay.reasons() == {} and relay.event("database_error") is None
+        assert relay.terminate() == 0
+    outbox.execute(f"DROP OWNED BY {role}")
+    outbox.execute(f"DROP ROLE {role}")

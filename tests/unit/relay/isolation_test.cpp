@@ -22,7 +22,10 @@ std::vector<std::int64_t> search(std::vector<std::int64_t> rows,
             if (isolation.is_beyond(rows.front())) {
                 isolation.finish();
             } else {
-                size = std::min(size, isolation.limit());
+                size = 0;
+                while (size < rows.size() && isolation.has_room(size)) {
+                    ++size;
+                }
             }
         }
         const std::vector<std::int64_t> batch(rows.begin(),
@@ -52,6 +55,22 @@ TEST(Isolation, finds_exactly_the_bad_records_wherever_they_are) {
          {std::set<std::int64_t>{1}, {500}, {250}, {1, 2, 3}, {7, 8, 300, 499, 500}}) {
         EXPECT_EQ(search(rows, bad), std::vector<std::int64_t>(bad.begin(), bad.end()));
     }
+}
+
+TEST(Isolation, a_round_with_room_left_allows_no_larger_one) {
+    // Rows may have to wait for others although there is room; then nothing is known about company.
+    Isolation isolation;
+    const std::vector<std::int64_t> suspects(16, 1);
+    ASSERT_EQ(isolation.judge(suspects), Isolation::Verdict::narrow);
+    ASSERT_EQ(isolation.limit(), 2U);
+    EXPECT_TRUE(isolation.has_room(1));
+    isolation.round_succeeded();
+    EXPECT_EQ(isolation.limit(), 2U);
+    EXPECT_FALSE(isolation.has_room(2));
+    isolation.round_succeeded();
+    EXPECT_EQ(isolation.limit(), 4U);
+    isolation.round_succeeded();
+    EXPECT_EQ(isolation.limit(), 4U);
 }
 
 TEST(Isolation, blames_nobody_when_a_producer_failed_without_a_bad_record) {

@@ -24,6 +24,7 @@ namespace {
 
 struct Plan {
     std::string fail_value;
+    std::string fail_prefix;
     int fail_times = 0;
     bool no_retry = false;
 };
@@ -40,7 +41,9 @@ public:
                          "VALUES ($1, $2, $3, $4, $5, $6, $7)",
                          consumer_, record.message_id, std::string(record.topic), record.partition,
                          record.offset, std::string(record.key.value_or("")), value);
-        if (!plan_.fail_value.empty() && value == plan_.fail_value && plan_.fail_times != 0) {
+        const bool hit = (!plan_.fail_value.empty() && value == plan_.fail_value) ||
+                         (!plan_.fail_prefix.empty() && value.starts_with(plan_.fail_prefix));
+        if (hit && plan_.fail_times != 0) {
             if (plan_.no_retry) {
                 return std::unexpected(
                     concordat::inbox::HandlerError{.detail = "will never work", .retry = false});
@@ -80,6 +83,7 @@ int main(int argc, char** argv) {
     app.add_option("--topic", options.topics)->required();
     app.add_option("--consumer", options.consumer);
     app.add_option("--fail-value", plan.fail_value);
+    app.add_option("--fail-prefix", plan.fail_prefix);
     app.add_option("--fail-times", plan.fail_times);
     app.add_flag("--no-retry", plan.no_retry);
     app.add_option("--dead-letter", options.dead_letter_topic);

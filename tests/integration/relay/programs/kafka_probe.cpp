@@ -3,11 +3,19 @@
 //   kafka_probe create BOOTSTRAP NAME:PARTITIONS[:key=value...]...
 //   kafka_probe delete BOOTSTRAP NAME...
 //   kafka_probe alter BOOTSTRAP NAME key=value
-//   kafka_probe dump BOOTSTRAP NAME...     every record up to the present end, one JSON object a
-//   line kafka_probe mock PARTITIONS NAME...    a mock cluster until standard input ends; see
-//   run_mock()
+//   kafka_probe grow BOOTSTRAP NAME:PARTITIONS   to so many partitions
+//   kafka_probe produce BOOTSTRAP NAME ID...   a record for each id, which is its header "id", in
+//                                              hexadecimal digits, and its value as given here
+//   kafka_probe dump BOOTSTRAP NAME...         every record up to the present end, one JSON object
+//                                              a line
+//   kafka_probe mock PARTITIONS NAME...        a mock cluster until standard input ends; see
+//                                              run_mock()
+//
+// PARTITIONS@BROKER puts all partitions on that broker.
 //
 // Exit code 0 on success, 1 with a sentence on stderr otherwise.
+
+#include "participant-sdk/src/wire/hex.hpp"
 
 #include <fmt/format.h>
 #include <librdkafka/rdkafka.h>
@@ -86,6 +94,9 @@ void await_admin(rd_kafka_queue_t* queue) {
     } else if (const auto* deleted = rd_kafka_event_DeleteTopics_result(event)) {
         const auto* topics = rd_kafka_DeleteTopics_result_topics(deleted, &count);
         note(topics, count);
+    } else if (const auto* grown = rd_kafka_event_CreatePartitions_result(event)) {
+        const auto* topics = rd_kafka_CreatePartitions_result_topics(grown, &count);
+        note(topics, count);
     }
     rd_kafka_event_destroy(event);
     if (!problem.empty()) {
@@ -103,13 +114,20 @@ public:
         const auto parts = split(specification, ':');
         std::array<char, 512> reason{};
         std::unique_ptr<rd_kafka_NewTopic_t, void (*)(rd_kafka_NewTopic_t*)> topic(
-            rd_kafka_NewTopic_new(parts.at(0).c_str(), std::stoi(parts.at(1)), 1, reason.data(),
-                                  reason.size()),
+            rd_kafka_NewTopic_new(parts.at(0).c_str(), std::stoi(parts.at(1)),
+                                  parts[1].contains('@') ? -1 : 1, reason.data(), reason.size()),
             rd_kafka_NewTopic_destroy);
         for (std::size_t i = 2; i < parts.size(); ++i) {
             const auto equals = parts[i].find('=');
             rd_kafka_NewTopic_set_config(topic.get(), parts[i].substr(0, equals).c_str(),
                                          parts[i].substr(equals + 1).c_str());
+        }
+        if (const auto at = parts.at(1).find('@'); at != std::string::npos) {
+            std::int32_t broker = std::stoi(parts[1].substr(at + 1));
+            for (int partition = 0; partition < std::stoi(parts[1]); ++partition) {
+                rd_kafka_NewTopic_set_replica_assignment(topic.get(), partition, &broker, 1,
+                                                         reason.data(), reason.size());
+            }
         }
         rd_kafka_NewTopic_t* topics[] = {topic.get()};
         rd_kafka_CreateTopics(handle_.get(), topics, 1, nullptr, queue_.get());
@@ -121,6 +139,19 @@ public:
             rd_kafka_DeleteTopic_new(name.c_str()), rd_kafka_DeleteTopic_destroy);
         rd_kafka_DeleteTopic_t* topics[] = {topic.get()};
         rd_kafka_DeleteTopics(handle_.get(), topics, 1, nullptr, queue_.get());
+        await_admin(queue_.get());
+    }
+
+    void grow(const std::string& specification) {
+        const auto parts = split(specification, ':');
+        std::array<char, 512> reason{};
+        std::unique_ptr<rd_kafka_NewPartitions_t, void (*)(rd_kafka_NewPartitions_t*)> partitions(
+            rd_kafka_NewPartitions_new(parts.at(0).c_str(),
+                                       static_cast<std::size_t>(std::stoi(parts.at(1))),
+                                       reason.data(), reason.size()),
+            rd_kafka_NewPartitions_destroy);
+        rd_kafka_NewPartitions_t* topics[] = {partitions.get()};
+        rd_kafka_CreatePartitions(handle_.get(), topics, 1, nullptr, queue_.get());
         await_admin(queue_.get());
     }
 
@@ -246,6 +277,29 @@ void dump(const std::string& bootstrap, const std::vector<std::string>& topics) 
     rd_kafka_consumer_close(handle.get());
 }
 
+void produce(const std::string& bootstrap, const std::string& topic,
+             const std::vector<std::string>& ids) {
+    const Handle handle = make_handle(
+        RD_KAFKA_PRODUCER, {{"bootstrap.servers", bootstrap}, {"enable.idempotence", "true"}});
+    for (const std::string& hex : ids) {
+        const auto id = concordat::wire::from_hex(hex);
+        if (!id) {
+            throw Failure{"not hexadecimal: " + hex};
+        }
+        const auto code = rd_kafka_producev(
+            handle.get(), RD_KAFKA_V_TOPIC(topic.c_str()), RD_KAFKA_V_PARTITION(0),
+            RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+            RD_KAFKA_V_VALUE(const_cast<char*>(hex.data()), hex.size()),
+            RD_KAFKA_V_HEADER("id", id->data(), static_cast<ssize_t>(id->size())), RD_KAFKA_V_END);
+        if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
+            throw Failure{rd_kafka_err2str(code)};
+        }
+    }
+    if (rd_kafka_flush(handle.get(), timeout_ms) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        throw Failure{"not everything was acknowledged"};
+    }
+}
+
 // Prints the bootstrap address, then obeys lines on standard input, each answered with "ok":
 //   produce-error CODE COUNT   the next produce requests fail with that broker error code
 //   produce-well               no more of them
@@ -307,6 +361,10 @@ int run(const std::vector<std::string>& arguments) {
         dump(target, rest);
     } else if (verb == "mock") {
         run_mock(std::stoi(target), rest);
+    } else if (verb == "produce") {
+        produce(target, rest.at(0), {rest.begin() + 1, rest.end()});
+    } else if (verb == "grow") {
+        Admin(target).grow(rest.at(0));
     } else if (verb == "alter") {
         Admin(target).alter(rest.at(0), rest.at(1));
     } else if (verb == "create" || verb == "delete") {

@@ -79,8 +79,13 @@ public:
                     std::chrono::microseconds(1'000'000LL * plan_.writers * turn / plan_.rate));
             }
         }
-        if (connection_ != nullptr) {
-            decide_left_over();
+        while (!ended_) {
+            try {
+                connect();
+                ended_ = true;
+            } catch (const std::exception&) {
+                std::this_thread::sleep_for(std::chrono::milliseconds(50)); // the server is away
+            }
         }
     }
 
@@ -92,6 +97,7 @@ private:
 
     int dice(int sides) { return std::uniform_int_distribution<int>(0, sides - 1)(random_); }
 
+    // Decides what an earlier connection left prepared.
     void connect() {
         connection_ = std::make_unique<pqxx::connection>(plan_.url);
         decide_left_over();
@@ -151,6 +157,7 @@ private:
     Counters& counters_;
     int number_;
     int prepared_ = 0;
+    bool ended_ = false; // nothing of this writer is prepared
     std::mt19937 random_;
     std::unique_ptr<pqxx::connection> connection_;
 };
