@@ -21,8 +21,12 @@ set(CMAKE_C_FLAGS_RELWITHDEBINFO "-O2 -g1")
 find_program(CONCORDAT_CCACHE ccache)
 mark_as_advanced(CONCORDAT_CCACHE)
 if(CONCORDAT_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-    set(CMAKE_C_COMPILER_LAUNCHER "${CONCORDAT_CCACHE}")
-    set(CMAKE_CXX_COMPILER_LAUNCHER "${CONCORDAT_CCACHE}")
+    # What was compiled in one clone serves every other one: paths are taken relative to the clone. The price is that
+    # debug information may name the clone that came first.
+    set(CMAKE_CXX_COMPILER_LAUNCHER
+        "${CMAKE_COMMAND}" -E env "CCACHE_BASEDIR=${PROJECT_SOURCE_DIR}" CCACHE_NOHASHDIR=1
+        "${CONCORDAT_CCACHE}")
+    set(CMAKE_C_COMPILER_LAUNCHER "${CMAKE_CXX_COMPILER_LAUNCHER}")
 endif()
 
 add_library(concordat_build_options INTERFACE)

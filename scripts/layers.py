@@ -12,8 +12,10 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
@@ -60,9 +62,12 @@ def environment(build: Path, **extra: str) -> dict[str, str]:
     return values
 
 
-def run(command: list[str], env: dict[str, str] | None = None) -> bool:
+def run(command: list[str], env: dict[str, str] | None = None, output: Path | None = None) -> bool:
     print("+ " + " ".join(command), flush=True)
-    return subprocess.run(command, cwd=SOURCE, env=env, check=False).returncode == 0
+    if output is None:
+        return subprocess.run(command, cwd=SOURCE, env=env, check=False).returncode == 0
+    with open(output, "wb") as file:
+        return subprocess.run(command, cwd=SOURCE, env=env, check=False, stdout=file, stderr=file).returncode == 0
 
 
 def configure(preset: str) -> bool:
@@ -145,15 +150,32 @@ def layer_of_cpp(label: str, preset: str = "release") -> Result:
     return run_ctest(label, preset)
 
 
-def run_pytest(folder: str, timeout_seconds: int, preset: str = "release") -> Result:
+def run_pytest(folder: str, timeout_seconds: int, output: Path | None = None) -> Result:
+    """Runs the tests of a folder; `output`: a file that takes what it says."""
     path = SOURCE / "tests" / folder
     if not path.is_dir() or not any(path.rglob("test_*.py")):
         return Result()
     junit = fresh_folder(RESULTS / "pytest" / folder) / "pytest.xml"
     run([sys.executable, "-m", "pytest", str(path), "-q", "--maxfail=10", "--durations=5", "-p", "no:cacheprovider",
          f"--timeout={timeout_seconds}", f"--junitxml={junit}", "-o", "junit_family=xunit2",
-         "-o", "xfail_strict=true"], environment(BUILD / preset))
+         "-o", "xfail_strict=true"], environment(BUILD / "release"), output)
     return count_junit(junit, folder)
+
+
+def run_side_by_side(folders: list[str], timeout_seconds: int) -> Result:
+    """For tests that mostly wait. Two folders at a time; what each says is printed when it has ended."""
+    if len(folders) == 1:
+        return run_pytest(folders[0], timeout_seconds)
+    result = Result()
+    with tempfile.TemporaryDirectory(prefix="concordat-layers-") as scratch, ThreadPoolExecutor(2) as pool:
+        outputs = [Path(scratch) / folder.replace("/", "-") for folder in folders]
+        runs = [pool.submit(run_pytest, folder, timeout_seconds, output)
+                for folder, output in zip(folders, outputs, strict=True)]
+        for run_of_folder, output in zip(runs, outputs, strict=True):
+            result.add(run_of_folder.result())
+            if output.exists():
+                print(output.read_text(encoding="utf-8", errors="replace"), flush=True)
+    return result
 
 
 def house() -> Result:
@@ -179,21 +201,27 @@ def models() -> Result:
     return run_pytest("models", timeout_seconds=600)
 
 
-def processes(folder: str) -> Result:
-    """Layers that start the real programs: those are built first, whole."""
-    if not build("release", ["all"]):
-        return Result().broken("the build of the programs failed")
-    result = run_ctest(folder, "release")
-    result.add(run_pytest(folder, timeout_seconds=600))
-    return result
-
-
 def integration() -> Result:
-    return processes("integration")
+    # The folder that takes longest comes first.
+    return processes("integration", ["integration/relay", "integration/postgres", "integration/api",
+                                     "integration/orders"])
 
 
 def fault() -> Result:
-    return processes("fault")
+    return processes("fault", ["fault"])
+
+
+def processes(label: str, folders: list[str]) -> Result:
+    """Layers that start the real programs: those are built first, whole."""
+    if not build("release", ["all"]):
+        return Result().broken("the build of the programs failed")
+    missed = {path.parent.relative_to(SOURCE / "tests") for path in (SOURCE / "tests" / label).rglob("test_*.py")}
+    missed = {path for path in missed if not any(path.is_relative_to(folder) for folder in folders)}
+    if missed:
+        return Result().broken(f"the layer {label} leaves out {', '.join(map(str, sorted(missed)))}")
+    result = run_ctest(label, "release")
+    result.add(run_side_by_side(folders, timeout_seconds=600))
+    return result
 
 
 def package() -> Result:

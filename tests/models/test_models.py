@@ -15,7 +15,7 @@ import catalogue  # noqa: E402
 import checker  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
-SECONDS_ON_TWO_CORES = 60
+MOST_STATES = 13_000_000  # a minute of two cores, with the compilers, where docs/reliability.md was measured
 
 
 def processor_seconds() -> float:
@@ -28,14 +28,11 @@ def verdicts(request) -> dict[str, checker.Verdict]:
     """All runs at once, in parallel; the tests below only look at their own."""
     before = processor_seconds()
     found = checker.check_all(list(catalogue.RUNS))
-    request.config.stash[PROCESSOR_SECONDS] = processor_seconds() - before
+    used = processor_seconds() - before
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         print("\n" + checker.table(found))
-        print(f"{request.config.stash[PROCESSOR_SECONDS]:.0f} processor seconds")
+        print(f"{used:.0f} processor seconds")
     return {verdict.run.name: verdict for verdict in found}
-
-
-PROCESSOR_SECONDS = pytest.StashKey[float]()
 
 
 @pytest.mark.parametrize("run", catalogue.RUNS, ids=lambda run: run.name)
@@ -74,6 +71,7 @@ def test_the_state_spaces_are_as_large_as_published(verdicts):
     assert sum(verdict.states for verdict in verdicts.values() if verdict.run.holds) >= 2_000_000
 
 
-def test_it_all_fits_into_a_minute(verdicts, request):
-    """Counted in processor time, so that a busy machine does not fail it: a minute on two cores."""
-    assert request.config.stash[PROCESSOR_SECONDS] <= 2 * SECONDS_ON_TWO_CORES
+def test_the_searches_are_small_enough_for_every_change(verdicts):
+    """Counted in states, which are the same on every machine; the seconds are printed above. What needs more is for
+    the campaign."""
+    assert sum(verdict.states for verdict in verdicts.values()) <= MOST_STATES
