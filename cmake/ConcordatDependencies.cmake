@@ -34,6 +34,11 @@ concordat_dependency(prometheus prometheus-cpp::core)
 concordat_dependency(cli11 CLI11::CLI11)
 concordat_dependency(yaml yaml-cpp)
 
+if(CONCORDAT_PKG_pqxx_VERSION VERSION_GREATER_EQUAL 7)
+    # It deprecates what both it and libpqxx 6 have.
+    target_compile_options(concordat_dep::pqxx INTERFACE -Wno-deprecated-declarations)
+endif()
+
 if(CONCORDAT_BUILD_TESTS)
     find_package(GTest 1.12 REQUIRED)
     find_package(benchmark REQUIRED)

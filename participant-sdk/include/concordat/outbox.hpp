@@ -16,6 +16,8 @@
 // after any other error nothing was sent and it goes on. No exception leaves these functions.
 #pragma once
 
+#include <pqxx/pqxx> // connection_base is a class of its own in libpqxx 6, another name in 7
+
 #include <cstddef>
 #include <cstdint>
 #include <expected>
@@ -24,11 +26,6 @@
 #include <string_view>
 #include <utility>
 #include <vector>
-
-namespace pqxx {
-class connection_base;
-class transaction_base;
-} // namespace pqxx
 
 namespace concordat::outbox {
 
