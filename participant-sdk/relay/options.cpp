@@ -446,7 +446,7 @@ void flatten(const YAML::Node& node, const std::string& prefix, const std::strin
     }
 }
 
-std::string quoted(std::string_view value) {
+std::string yaml_quoted(std::string_view value) {
     std::string out = "\"";
     for (const char c : value) {
         if (c == '"' || c == '\\') {
@@ -557,20 +557,21 @@ std::string print_options(const LoadedOptions& loaded) {
         }
         const auto origin = loaded.origins.find(std::string(name));
         fmt::format_to(std::back_inserter(out), "  {}: {} # {}\n", name.substr(dot + 1),
-                       quoted(value), origin == loaded.origins.end() ? "default" : origin->second);
+                       yaml_quoted(value),
+                       origin == loaded.origins.end() ? "default" : origin->second);
     };
     for (const Entry& entry : option_table()) {
         line(entry.name, entry.get(loaded.options));
         if (entry.name == "kafka.stall_timeout" && !loaded.options.kafka.properties.empty()) {
             out += "  properties:\n";
             for (const auto& [name, value] : loaded.options.kafka.properties) {
-                fmt::format_to(std::back_inserter(out), "    {}: {}\n", name, quoted(value));
+                fmt::format_to(std::back_inserter(out), "    {}: {}\n", name, yaml_quoted(value));
             }
         }
         if (entry.name == "policy.on_refused" && !loaded.options.policy.topics.empty()) {
             out += "  topics:\n";
             for (const auto& [topic, policy] : loaded.options.policy.topics) {
-                fmt::format_to(std::back_inserter(out), "    {}: {}\n", quoted(topic),
+                fmt::format_to(std::back_inserter(out), "    {}: {}\n", yaml_quoted(topic),
                                policy_name(policy));
             }
         }

@@ -126,8 +126,8 @@ std::string BranchStore::sql_upsert(const PrepareOrder& order) const {
                        "ELSE coalesce(b.context, excluded.context) END, "
                        "payload = coalesce(b.payload, excluded.payload) RETURNING epoch; ",
                        order.key.xid.value(), order.key.branch, order.epoch,
-                       quoted(encode_context(order)),
-                       keep_payload ? quoted(order.payload) : "NULL");
+                       quoted_literal(encode_context(order)),
+                       keep_payload ? quoted_literal(order.payload) : "NULL");
 }
 
 std::string BranchStore::sql_remember(const PrepareOrder& order) const {
@@ -189,7 +189,8 @@ BranchStore::write_tombstone(Connection& connection, const BranchKey& key, std::
         "INSERT INTO concordat_outcome (xid, branch, outcome, reason) "
         "VALUES ('{}', {}, 'aborted', {}) ON CONFLICT DO NOTHING; "
         "SELECT outcome, reason FROM concordat_outcome WHERE (xid, branch) = {}; COMMIT",
-        lock_timeout.count(), gid(key), key.xid.value(), key.branch, quoted(reason), sql_key(key)));
+        lock_timeout.count(), gid(key), key.xid.value(), key.branch, quoted_literal(reason),
+        sql_key(key)));
     if (!answer) {
         if (answer.error().sqlstate != sqlstate::lock_not_available || !connection.reset()) {
             return std::unexpected(answer.error());
@@ -267,7 +268,7 @@ BranchStore::store_acceptor(Connection& connection, const BranchKey& key,
         "(accepted_round, accepted_proposer, accepted_value) = ({}, {}) "
         "WHERE (xid, branch) = {}; ",
         sql_ballot(after.promised), after.accepted ? sql_ballot(*after.accepted) : "NULL, NULL",
-        after.accepted ? quoted(name_of(after.accepted_value)) : "NULL", sql_key(key));
+        after.accepted ? quoted_literal(name_of(after.accepted_value)) : "NULL", sql_key(key));
     if (before.state == BranchState::unknown && after.state == BranchState::aborted) {
         statements +=
             fmt::format("INSERT INTO concordat_outcome (xid, branch, outcome, reason) "
@@ -303,7 +304,7 @@ std::string BranchStore::sql_in_doubt(std::chrono::milliseconds min_age, std::si
         "AND p.gid ~ '^[^:]+:[A-Za-z0-9._-]{{1,64}}:[0-9]{{1,5}}$' AND starts_with(p.gid, {1}) "
         "AND p.prepared <= clock_timestamp() - {2} * interval '1 ms' "
         "ORDER BY p.prepared LIMIT {3}",
-        prefix_.size() + 2, quoted(prefix_ + ':'), min_age.count(), limit);
+        prefix_.size() + 2, quoted_literal(prefix_ + ':'), min_age.count(), limit);
 }
 
 std::expected<std::vector<InDoubtBranch>, NotDone>
@@ -368,7 +369,7 @@ void BranchStore::record_alarm(Connection& connection, const BranchKey& key, std
     (void)connection.run(fmt::format(
         "INSERT INTO concordat_alarm AS a (xid, branch, kind, detail) VALUES ('{}', {}, {}, {}) "
         "ON CONFLICT (xid, branch, kind) DO UPDATE SET seen = a.seen + 1, last_seen = now()",
-        key.xid.value(), key.branch, quoted(kind), quoted(detail)));
+        key.xid.value(), key.branch, quoted_literal(kind), quoted_literal(detail)));
 }
 
 std::string BranchStore::problem() {
@@ -381,7 +382,7 @@ std::string BranchStore::problem() {
                     "(SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database() "
                     "AND starts_with(gid, {}) AND NOT pg_has_role(owner, 'USAGE')), "
                     "to_regclass('concordat_branch') IS NOT NULL, current_user",
-                    quoted(prefix_ + ':')));
+                    quoted_literal(prefix_ + ':')));
     if (!answer) {
         return answer.error().message;
     }

@@ -38,7 +38,7 @@ std::uint64_t Rows::affected() const {
     return parse_number(std::string_view(modelled_->tag).substr(modelled_->tag.rfind(' ') + 1));
 }
 
-std::string quoted(std::string_view text) {
+std::string quoted_literal(std::string_view text) {
     std::string literal = "'";
     for (std::size_t at = 0; at < text.size();) {
         const std::size_t length = wire::utf8_length(text, at);

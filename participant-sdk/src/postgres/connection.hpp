@@ -102,6 +102,6 @@ using SessionFactory = std::function<std::expected<std::unique_ptr<Connection>, 
 /// `text` as an SQL literal with its quotes, for UTF-8 sessions with standard_conforming_strings
 /// on. Bytes that are not UTF-8 become question marks: a reason may be any bytes, and its row must
 /// be written all the same.
-[[nodiscard]] std::string quoted(std::string_view text);
+[[nodiscard]] std::string quoted_literal(std::string_view text);
 
 } // namespace concordat::postgres

@@ -145,7 +145,7 @@ private:
             "INSERT INTO concordat_outcome (xid, branch, outcome, reason) "
             "VALUES ('{0}', {1}, '{2}', {3}); UPDATE concordat_branch "
             "SET reserved = false, payload = NULL WHERE (xid, branch) = ('{0}', {1}); ",
-            key.xid.value(), key.branch, name_of(outcome), postgres::quoted(reason));
+            key.xid.value(), key.branch, name_of(outcome), postgres::quoted_literal(reason));
     }
 
     std::expected<VoteCast, NotDone> reserve(Connection& connection, const PrepareOrder& order,

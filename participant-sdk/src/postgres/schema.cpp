@@ -61,7 +61,7 @@ std::expected<void, PostgresError> apply_participant_schema(const std::string& u
                 ->run(fmt::format("BEGIN; {}\n; INSERT INTO concordat_schema_version "
                                   "(version, name) VALUES ({}, {}); COMMIT",
                                   migration.sql, migration.version,
-                                  postgres::quoted(migration.name)));
+                                  postgres::quoted_literal(migration.name)));
         if (!applied) {
             return std::unexpected(PostgresError{
                 applied.error().sqlstate,
