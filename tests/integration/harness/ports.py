@@ -27,7 +27,10 @@ def _own_slice() -> list[int]:
     """One that no other process has taken; all ports if each has an owner, 0 if there are none below the lent ones."""
     first_lent = int(_LENT.read_text(encoding="ascii").split()[0]) if _LENT.exists() else 0
     for first in range(LOWEST, first_lent - SLICE + 1, SLICE):
-        lock = open(Path(tempfile.gettempdir()) / f"concordat-test-ports-{first}", "w", encoding="ascii")
+        try:
+            lock = open(Path(tempfile.gettempdir()) / f"concordat-test-ports-{first}", "w", encoding="ascii")
+        except PermissionError:
+            continue  # another user's
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
