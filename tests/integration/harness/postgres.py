@@ -107,17 +107,16 @@ class PostgresCluster:
 
     def kill(self):
         """kill -9 of the postmaster and of every backend: the crash that recovery must survive."""
-        main = self.pid()
-        children = subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", str(main)], capture_output=True, text=True, check=False
-        ).stdout.split()
-        for pid in [main, *map(int, children)]:
+        # It must not start another backend between the census and its end: that one would go on beside the next server.
+        os.kill(self.pid(), signal.SIGSTOP)
+        pids = self.pids()
+        for pid in pids:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
         deadline = time.monotonic() + STOP_SECONDS
-        for pid in [main, *map(int, children)]:
+        for pid in pids:
             while _is_alive(pid):
                 if time.monotonic() > deadline:
                     raise PostgresFailure(f"process {pid} of the server does not die")
@@ -149,6 +148,14 @@ class PostgresCluster:
             return int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
         except (FileNotFoundError, ValueError) as error:
             raise PostgresFailure("the server is not running") from error
+
+    def pids(self):
+        """Process ids of the postmaster and of every process it started."""
+        main = self.pid()
+        children = subprocess.run(
+            ["ps", "-o", "pid=", "--ppid", str(main)], capture_output=True, text=True, check=False
+        ).stdout.split()
+        return [main, *map(int, children)]
 
     def close(self):
         """Stops the server and removes everything. Safe to call twice."""
