@@ -206,6 +206,13 @@ void KafkaSource::revoke(const rd_kafka_topic_partition_list_t* partitions) {
     std::erase_if(collected_, [&](const Message& message) {
         return std::ranges::find(gone, partition_of(*message)) != gone.end();
     });
+    // A pause outlives the assignment in librdkafka, and nobody would end it when the partition is
+    // back.
+    for (const Partition& partition : gone) {
+        if (paused_.contains(partition)) {
+            resume(partition);
+        }
+    }
     listener_.on_revoked(gone);
 }
 
@@ -248,6 +255,7 @@ bool KafkaSource::pause_at(const Partition& partition, std::int64_t offset) {
     rd_kafka_topic_partition_t& entry = list.add(partition);
     entry.offset = offset;
     rd_kafka_pause_partitions(handle_, list.get());
+    paused_.insert(partition);
     entry.err = RD_KAFKA_RESP_ERR_NO_ERROR;
     if (rd_kafka_error_t* error = rd_kafka_seek_partitions(handle_, list.get(), seek_timeout_ms)) {
         listener_.on_source_event(Event::Kind::trouble, rd_kafka_error_string(error));
@@ -265,6 +273,7 @@ void KafkaSource::resume(const Partition& partition) {
     PartitionList list;
     list.add(partition);
     rd_kafka_resume_partitions(handle_, list.get());
+    paused_.erase(partition);
 }
 
 void KafkaSource::close() {

@@ -16,6 +16,7 @@
 #include <expected>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -71,6 +72,7 @@ private:
     SourceListener& listener_;
     rd_kafka_t* handle_ = nullptr;
     std::vector<Message> collected_;
+    std::set<Partition> paused_;
 };
 
 } // namespace concordat::inbox

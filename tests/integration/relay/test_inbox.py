@@ -1,5 +1,6 @@
 """The consumer: the effect of a message happens once, however often it is delivered (O7, inbox)."""
 
+import re
 import signal
 
 import pytest
@@ -166,6 +167,25 @@ def test_dead_letters_go_on_after_a_fatal_error_of_their_producer(effects):
             wait_until(lambda: "trouble dead-letter topic" in worker.log(), worker.log)
             wait_until(lambda: "dead_lettered" in worker.log(), worker.log)
             assert worker.terminate()["dead_lettered"] == 1
+
+
+def test_partitions_that_wait_during_a_rebalance_go_on(effects):
+    """A second consumer joins while each record's partition is paused for an hour: the first tries what it keeps at once."""
+    topic = effects.topic(partitions=8)
+    publish(effects, topic, 8, keys=8, start=10)
+    used = {str(record["partition"]) for record in effects.records(topic)}
+
+    def tried(log):
+        return set(re.findall(r"retrying \S+\[(\d)\]", log))
+
+    with effects.worker(topic, "--fail-prefix", "1", "--fail-times", "-1", "--retry-ms", "3600000") as first:
+        wait_until(lambda: tried(first.log()) == used, first.log)
+        with effects.worker(topic) as second:
+            before, kept = wait_until(lambda: re.fullmatch(r"(.*\nrevoked.*\n)assigned (.*?)\n.*", first.log(), re.DOTALL),
+                                      first.log).groups()
+            kept = set(re.findall(r"\[(\d)\]", kept)) & used
+            assert 0 < len(kept) < len(used)
+            wait_until(lambda: tried(first.log()[len(before):]) == kept, lambda: first.log() + second.log())
 
 
 def test_database_away_is_waited_for(effects):

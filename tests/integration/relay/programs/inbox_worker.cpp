@@ -2,6 +2,7 @@
 //
 //   inbox_worker --bootstrap B --url URL --topic T... [--consumer NAME] [--fail-value V]
 //                [--fail-times N] [--no-retry] [--dead-letter TOPIC] [--attempts N] [--batch N]
+//                [--retry-ms MS]
 //
 // A record whose value is V fails N times (with an exception, after it has written its effect) and
 // succeeds then; with N below 0 it fails for ever. Runs until SIGTERM, then prints its counts as
@@ -89,11 +90,16 @@ int main(int argc, char** argv) {
     app.add_option("--dead-letter", options.dead_letter_topic);
     app.add_option("--attempts", options.max_attempts);
     app.add_option("--batch", options.batch_records);
+    int retry_ms = 0;
+    app.add_option("--retry-ms", retry_ms);
     CLI11_PARSE(app, argc, argv);
     if (!options.dead_letter_topic.empty()) {
         options.on_failure = concordat::inbox::OnFailure::dead_letter;
     }
     options.kafka_properties["session.timeout.ms"] = "6000";
+    if (retry_ms > 0) {
+        options.first_retry = options.longest_retry = std::chrono::milliseconds(retry_ms);
+    }
 
     sigset_t signals;
     ::sigemptyset(&signals);
