@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <new>
+#include <utility>
 
 namespace concordat::relay {
 namespace {
@@ -246,29 +248,23 @@ DatabaseError Connection::error(const PGresult* result) const {
             .detail = one_line(PQresultErrorMessage(result))};
 }
 
-std::expected<std::string, DatabaseError> Connection::prepared_name(const char* sql,
-                                                                    const Parameters& parameters) {
+std::expected<void, DatabaseError> Connection::send(const char* sql, const Parameters& parameters) {
     const auto found = std::ranges::find(prepared_, sql);
-    const std::string name = fmt::format("s{}", found - prepared_.begin());
+    const auto number = found - prepared_.begin();
     if (found != prepared_.end()) {
-        return name;
+        return run(number, parameters);
     }
-    const std::unique_ptr<PGresult, void (*)(PGresult*)> result(
-        PQprepare(connection_.get(), name.c_str(), sql, static_cast<int>(parameters.types_.size()),
-                  parameters.types_.data()),
-        PQclear);
-    if (PQresultStatus(result.get()) != PGRES_COMMAND_OK) {
-        return std::unexpected(error(result.get()));
+    if (PQsendPrepare(connection_.get(), fmt::format("s{}", number).c_str(), sql,
+                      static_cast<int>(parameters.types_.size()), parameters.types_.data()) != 1) {
+        return std::unexpected(error(nullptr));
     }
-    prepared_.push_back(sql);
-    return name;
+    waits_.emplace(sql, parameters);
+    mark_sent();
+    return {};
 }
 
-std::expected<void, DatabaseError> Connection::send(const char* sql, const Parameters& parameters) {
-    const auto name = prepared_name(sql, parameters);
-    if (!name) {
-        return std::unexpected(name.error());
-    }
+std::expected<void, DatabaseError> Connection::run(std::ptrdiff_t number,
+                                                   const Parameters& parameters) {
     std::vector<const char*> values;
     std::vector<int> lengths;
     for (const auto& value : parameters.values_) {
@@ -276,13 +272,18 @@ std::expected<void, DatabaseError> Connection::send(const char* sql, const Param
         lengths.push_back(value ? static_cast<int>(value->size()) : 0);
     }
     const std::vector<int> formats(values.size(), 1);
-    if (PQsendQueryPrepared(connection_.get(), name->c_str(), static_cast<int>(values.size()),
-                            values.data(), lengths.data(), formats.data(), 1) != 1) {
+    if (PQsendQueryPrepared(connection_.get(), fmt::format("s{}", number).c_str(),
+                            static_cast<int>(values.size()), values.data(), lengths.data(),
+                            formats.data(), 1) != 1) {
         return std::unexpected(error(nullptr));
     }
+    mark_sent();
+    return {};
+}
+
+void Connection::mark_sent() {
     busy_ = true;
     wants_write_ = PQflush(connection_.get()) == 1;
-    return {};
 }
 
 std::expected<std::optional<Result>, DatabaseError> Connection::advance() {
@@ -303,13 +304,21 @@ std::expected<std::optional<Result>, DatabaseError> Connection::advance() {
             continue;
         }
         busy_ = false;
+        const auto waiting = std::exchange(waits_, std::nullopt);
         const auto status = PQresultStatus(pending_.get());
         if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK) {
             DatabaseError failure = error(pending_.get());
             pending_.reset();
             return std::unexpected(std::move(failure));
         }
-        return std::optional<Result>(Result(pending_.release()));
+        if (!waiting) {
+            return std::optional<Result>(Result(pending_.release()));
+        }
+        pending_.reset();
+        prepared_.push_back(waiting->first);
+        if (const auto sent = run(std::ssize(prepared_) - 1, waiting->second); !sent) {
+            return std::unexpected(sent.error());
+        }
     }
     return std::optional<Result>{};
 }

@@ -14,6 +14,7 @@
 
 #include <array>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <expected>
 #include <memory>
@@ -21,6 +22,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace concordat::relay {
@@ -103,7 +105,8 @@ public:
                                                                const Parameters& parameters);
 
     // The non-blocking pair: send(), then advance() whenever socket() is readable (or writable, if
-    // wants_write()) until it returns a value. One statement at a time.
+    // wants_write()) until it returns a value. One statement at a time; one that has to be prepared
+    // first does not block either.
     [[nodiscard]] std::expected<void, DatabaseError> send(const char* sql,
                                                           const Parameters& parameters);
     [[nodiscard]] std::expected<std::optional<Result>, DatabaseError> advance();
@@ -119,11 +122,13 @@ private:
     };
     explicit Connection(PGconn* connection) noexcept : connection_(connection) {}
     [[nodiscard]] DatabaseError error(const PGresult* result) const;
-    [[nodiscard]] std::expected<std::string, DatabaseError> prepared_name(const char* sql,
-                                                                          const Parameters& types);
+    [[nodiscard]] std::expected<void, DatabaseError> run(std::ptrdiff_t number,
+                                                         const Parameters& parameters);
+    void mark_sent();
 
     std::unique_ptr<PGconn, Finish> connection_;
     std::vector<const char*> prepared_;
+    std::optional<std::pair<const char*, Parameters>> waits_; // to be run once it is prepared
     std::unique_ptr<PGresult, void (*)(PGresult*)> pending_{nullptr, PQclear};
     std::chrono::milliseconds timeout_{10'000};
     bool busy_ = false;

@@ -122,6 +122,7 @@ private:
     [[nodiscard]] bool feed_row(Batch& batch, Row& row);
     void hold_refused_topic(const Batch& batch, Row& row, Topic& topic, const std::string& detail);
     [[nodiscard]] bool send_row(Batch& batch, Row& row, Topic& topic);
+    [[nodiscard]] std::int64_t time_stamp_ms(const Row& row) const;
     void refuse(const Batch& batch, const Row& row, rd_kafka_resp_err_t code);
     [[nodiscard]] bool exceeds_limit(const Batch& batch, const Row& row) const;
     [[nodiscard]] Topic& topic_of(const Batch& batch, const Row& row);
@@ -196,6 +197,7 @@ private:
     Clock::time_point next_read_{};
     std::chrono::milliseconds read_pause_;
     bool read_blocked_ = false; // by something that ends with an event, not with time
+    std::vector<std::int16_t> window_buckets_; // of the latest window
     std::optional<ReadCursor::LateRows> late_;
     std::unique_ptr<Batch> behind_late_; // read with the same snapshot, waits for the late rows
     Batch* payload_batch_ = nullptr;
@@ -226,7 +228,7 @@ private:
     Clock::time_point reset_started_{};
     Clock::time_point resume_at_{};
     Clock::time_point last_progress_{};
-    Clock::time_point cluster_asked_{}; // whether it answers, in the present silence
+    Clock::time_point cluster_asked_{}; // whether it answers, in a silence
     unsigned fruitless_resets_ = 0;
     std::optional<std::string> failure_; // a report that calls for a reset
     std::int64_t lowest_dropped_ = 0;    // 0: none

@@ -115,9 +115,10 @@ void Engine::start_read() {
         return;
     }
     const ReadCursor::Window window = cursor_.window();
+    window_buckets_ = buckets;
     send_read(ReadJob::window, sql_window,
               Parameters()
-                  .int16_array(buckets)
+                  .int16_array(window_buckets_)
                   .int64(window.after)
                   .int64(window.upto)
                   .int32(static_cast<std::int32_t>(options_.pipeline.inline_payload_bytes)));
@@ -186,9 +187,11 @@ void Engine::take_window(Result result) {
         return;
     }
     behind_late_ = std::move(batch);
+    // Of the window's buckets, whatever became of the leases since: the cursor asks only once, and
+    // rows that may not be published are dropped in their turn, to be read again.
     send_read(ReadJob::late, sql_late,
               Parameters()
-                  .int16_array(readable_buckets())
+                  .int16_array(window_buckets_)
                   .int64(late_->after)
                   .int64(late_->upto)
                   .int32(static_cast<std::int32_t>(options_.pipeline.inline_payload_bytes))

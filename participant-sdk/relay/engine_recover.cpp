@@ -86,9 +86,10 @@ void Engine::watch_producer() {
 // a disk that failed. librdkafka tries for ever and says nothing, so the relay does.
 void Engine::watch_acknowledgements(Clock::duration silent) {
     const auto worrying = std::min(worrying_silence, options_.kafka.stall_timeout);
-    if (silent >= worrying / 2 && cluster_asked_ < last_progress_) {
-        cluster_asked_ = Clock::now(); // by the time that somebody is blamed, the answer is there
-        topics_->check_cluster();
+    if (const auto now = Clock::now();
+        silent >= worrying / 2 && now - cluster_asked_ >= worrying / 2) {
+        cluster_asked_ = now; // by the time that somebody is blamed, there is an answer, and fresh
+        topics_->check_cluster_again();
     }
     if (silence_reported_ || silent < worrying) {
         return;

@@ -22,6 +22,11 @@ constexpr const char* sql_delete =
     " JOIN unnest($3::smallint[], $4::bigint[]) AS h (bucket, epoch) "
     " ON l.bucket = h.bucket AND l.epoch = h.epoch WHERE l.owner = $5))))";
 
+// Brokers forget a producer by the time stamps of its records, after a day unless told otherwise
+// (producer.id.expiration.ms), and take any batch of one that they do not know. Rows that waited
+// longer than this bear the time at which they are sent.
+constexpr std::chrono::hours oldest_time_stamp{12};
+
 constexpr std::size_t delete_rows = 5000;
 constexpr std::chrono::milliseconds delete_pause{5};
 
@@ -132,13 +137,20 @@ void Engine::hold_refused_topic(const Batch& batch, Row& row, Topic& topic,
     drop_row(row);
 }
 
+std::int64_t Engine::time_stamp_ms(const Row& row) const {
+    const auto now = static_cast<std::int64_t>(wall_clock_seconds_ * 1000);
+    const std::int64_t created = row.created_at_us / 1000;
+    const auto limit = std::chrono::milliseconds(oldest_time_stamp).count();
+    return now - created > limit ? now : created;
+}
+
 bool Engine::send_row(Batch& batch, Row& row, Topic& topic) {
     const RowView view = batch.view(row);
     envelope_.headers(view, headers_);
     const rd_kafka_resp_err_t code = producer_->produce({.topic = &topic.kafka_topic,
                                                          .key = view.key,
                                                          .payload = batch.payload(row),
-                                                         .timestamp_ms = row.created_at_us / 1000,
+                                                         .timestamp_ms = time_stamp_ms(row),
                                                          .headers = &headers_,
                                                          .tag = &row});
     if (code == RD_KAFKA_RESP_ERR__QUEUE_FULL) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <utility>
 #include <vector>
 
 namespace concordat::relay {
@@ -116,6 +117,13 @@ void TopicProber::check_cluster() {
     wake_.notify_all();
 }
 
+void TopicProber::check_cluster_again() {
+    const std::lock_guard lock(mutex_);
+    to_check_ = true;
+    asked_for_ = true;
+    wake_.notify_all();
+}
+
 bool TopicProber::ask_cluster() {
     // The password file may have been corrected meanwhile; a handle keeps what it was made with.
     if (std::chrono::steady_clock::now() - handle_made_ > handle_lifetime) {
@@ -172,12 +180,12 @@ void TopicProber::run() {
     while (!stopping_) {
         asked_for_ = false;
         bool changed = false;
-        if (!cluster_answers_) {
+        if (std::exchange(to_check_, false) || !cluster_answers_) {
             lock.unlock();
             const bool answers = ask_cluster();
             lock.lock();
+            changed = answers && !cluster_answers_;
             cluster_answers_ = answers;
-            changed = answers;
         }
         changed = ask_topics(lock) || changed;
         if (changed) {

@@ -56,8 +56,10 @@ public:
     void distrust(const std::string& topic, const std::string& detail);
     // It has more partitions than was believed: asks again; ready as before until the answer.
     void count_again(const std::string& topic);
-    // Starts asking whether any broker answers; the answer is in cluster_answers().
+    // Starts asking whether any broker answers; the answer is in cluster_answers(), no until then.
     void check_cluster();
+    // The same, and the latest answer counts until the next one.
+    void check_cluster_again();
     [[nodiscard]] bool cluster_answers() const noexcept { return cluster_answers_; }
 
 private:
@@ -81,6 +83,7 @@ private:
     std::unordered_map<std::string, TopicState> topics_;
     std::unordered_set<std::string> to_count_; // ready, but to be asked about
     std::atomic<bool> cluster_answers_{true};
+    bool to_check_ = false; // whether the cluster answers, although it did
     bool asked_for_ = false;
     bool stopping_ = false;
     std::thread thread_;

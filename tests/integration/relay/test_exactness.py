@@ -209,6 +209,61 @@ def test_rows_that_waited_in_memory_when_a_lease_was_renewed_late_are_read_again
     assert_in_order(outbox.records(fresh), 200)
 
 
+def reader_of(outbox):
+    """The backend that the relay polls through."""
+    return wait_until(lambda: [pid for pid in backends(outbox) if outbox.execute(
+        "SELECT query LIKE '%%-1::smallint AS bucket%%' FROM pg_stat_activity WHERE pid = %s", (pid,))[0][0]], "polls")[0]
+
+
+def test_late_rows_are_read_although_the_leases_ran_out_while_the_statement_was_on_its_way(outbox):
+    """O1: a poll that was sent under a lease and answered after it tells of a transaction that has ended.
+
+    Its rows have to be read then: the cursor asks for them once.
+    """
+    topic = outbox.topic()
+    limits = {"database__timeout": "60s", "lease__duration": "2s", "lease__margin": "500ms", "lease__heartbeat": "100ms"}
+    with outbox.connect(autocommit=False) as slow, outbox.connect(autocommit=False) as lock, \
+            outbox.relay(pipeline__sweep_interval="1h", **limits) as relay:
+        outbox.publish(topic, "key", "1", slow)
+        outbox.publish(topic, "other", "1")
+        outbox.wait_empty()  # and the position is behind the row that is not there yet
+        reader = reader_of(outbox)
+        os.kill(reader, signal.SIGSTOP)
+        try:
+            polls = relay.metric("polls_total")
+            lock.execute("LOCK TABLE concordat_outbox_relay")  # nobody renews a lease now
+            wait_until(lambda: relay.metric("buckets_owned") == 0, relay.log)
+            slow.commit()
+            outbox.publish(topic, "key", "2")
+        finally:
+            os.kill(reader, signal.SIGCONT)
+        wait_until(lambda: relay.metric("polls_total") > polls, relay.log)
+        assert relay.metric("buckets_owned") == 0
+        lock.rollback()
+        wait_until(lambda: len(outbox.records(topic)) >= 3, lambda: f"{outbox.records(topic)}\n{relay.log()}")
+    assert values_by_key(outbox.records(topic))["key"] == ["1", "2"]
+
+
+def test_relay_ends_in_time_although_its_first_delete_waits_for_a_lock(outbox):
+    """O13: to prepare a statement waits for locks as well; the loop that serves everything else does not wait with it."""
+    topic = outbox.topic(max_message_bytes=3000)
+    with outbox.connect(autocommit=False) as lock, \
+            outbox.relay(process__shutdown_timeout="1s", database__timeout="60s") as relay:
+        outbox.publish(topic, "key", "x" * 5000)  # nothing to delete, and the topic is known
+        wait_until(lambda: relay.metric("parked_total") == 1, relay.log)
+        outbox.kafka.pause()
+        try:
+            outbox.publish_many(topic, 1)
+            wait_until(lambda: relay.metric("rows_at_kafka") == 1, relay.log)
+            lock.execute("LOCK TABLE concordat_outbox")
+        finally:
+            outbox.kafka.resume()
+        wait_until(lambda: outbox.execute("SELECT pid FROM pg_stat_activity WHERE query LIKE 'DELETE FROM concordat_outbox%' "
+                                          "AND wait_event_type = 'Lock'"), relay.log)
+        assert relay.terminate() == 1
+        assert relay.event("stopped_before_all_was_acknowledged")["rows_not_deleted"] == 1
+
+
 @pytest.mark.parametrize("dead", [20_000, 200_000])
 def test_a_poll_touches_the_same_few_pages_however_many_dead_rows_there_are(outbox, dead):
     """O10: counted in pages, not in time: a pinned snapshot keeps the dead rows, the floor keeps the poll off them."""
@@ -219,9 +274,6 @@ def test_a_poll_touches_the_same_few_pages_however_many_dead_rows_there_are(outb
         with outbox.relay(pipeline__sweep_interval="1h") as relay:
             outbox.publish_many(topic, dead)
             wait_until(lambda: relay.metric("deleted_total") == dead, relay.log)
-            [reader] = [pid for pid in backends(outbox) if outbox.execute(
-                "SELECT query LIKE '%%-1::smallint AS bucket%%' FROM pg_stat_activity WHERE pid = %s", (pid,))[0][0]]
-            assert reader
             index = "concordat_outbox_pkey"
             pages = []
             # The monitor counts rows every few seconds, on a connection of its own: the least of some spans is the poll's.

@@ -2,9 +2,9 @@
 
 import pytest
 
-from conftest import assert_in_order, murmur2, values_by_key
+from conftest import Outbox, assert_in_order, murmur2, values_by_key
 from kafka import KafkaBroker
-from relay_process import MockCluster, header, probe, wait_until
+from relay_process import MockCluster, header, pause, probe, wait_until
 
 TOO_LARGE = "x" * 5000  # for topics with max.message.bytes=3000
 
@@ -71,6 +71,43 @@ def test_rows_behind_the_first_one_of_a_new_partition_do_not_pass_it(outbox):
         wait_until(lambda: relay.metric("parked_total") == 1, relay.log)
         assert outbox.outstanding() == 10
         assert {record["partition"] for record in outbox.records(topic)} == {0, 1}
+
+
+def test_rows_of_days_ago_do_not_pass_the_one_before_them(postgres, tmp_path):
+    """O4: brokers forget a producer by the time stamps of its records, here looked at every 100 ms: a backlog of days."""
+    with KafkaBroker({"producer.id.expiration.check.interval.ms": "100"}) as kafka:
+        outbox = Outbox(postgres, kafka, tmp_path)
+        topic = outbox.topic(partitions=1, max_message_bytes=20_000)
+
+        def publish_old(*sizes):
+            with outbox.connect() as connection, connection.transaction():
+                for size in sizes:
+                    connection.execute(
+                        "INSERT INTO concordat_outbox (topic, key, created_at, payload) "
+                        "VALUES (%s, 'key', now() - interval '2 days', %s)", (topic, b"x" * size))
+
+        with outbox.relay(kafka__batch_bytes="16384") as relay:
+            publish_old(1000)
+            outbox.wait_empty()
+            pause(1)  # nothing tells that the broker has forgotten
+            publish_old(30_000, *[10_000] * 9)
+            wait_until(lambda: relay.metric("parked_total") == 1, relay.log)
+            assert outbox.outstanding() == 10
+        assert [record["size"] for record in outbox.records(topic)] == [1000]
+        postgres.drop_database(outbox.database)
+
+
+def test_record_bears_the_time_of_its_row_unless_that_was_long_ago(outbox):
+    """The row's time, or that of sending where brokers would forget the producer by it."""
+    topic = outbox.topic()
+    with outbox.relay():
+        for age in ("0", "11 hours", "13 hours"):
+            outbox.execute("INSERT INTO concordat_outbox (topic, key, created_at, payload) "
+                           "VALUES (%s, 'key', now() - %s::interval, %s)", (topic, age, age.encode()))
+        outbox.wait_empty()
+    (now,), = outbox.execute("SELECT extract(epoch FROM clock_timestamp()) * 1000")
+    minutes = {record["value"]: round((float(now) - record["timestamp"]) / 60_000) for record in outbox.records(topic)}
+    assert minutes == {"0": 0, "11 hours": 660, "13 hours": 0}
 
 
 def assert_in_order_allowing_repeats(found, count):

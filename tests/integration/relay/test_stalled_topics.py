@@ -175,3 +175,20 @@ def test_rows_that_try_stalled_topics_take_no_room(half_dead):
     assert_in_order(delivered(outbox, fine), 100)
     for topic in stuck:
         assert_in_order(delivered(outbox, topic), 100)
+
+
+def test_no_topic_is_to_blame_while_no_broker_answers(half_dead):
+    """A broker answered when the silence began, and answers no more when it has lasted for the stall time."""
+    outbox, stuck = half_dead.outbox, half_dead.stuck
+    with outbox.relay(kafka__stall_timeout="12s") as relay:
+        outbox.publish_many(stuck, 10)
+        wait_until(lambda: relay.event("acknowledgements_missing"), relay.log)
+        outbox.kafka.pause()  # connections stay open: nobody is told
+        try:
+            wait_until(lambda: relay.event("producer_reset"), relay.log)
+            assert relay.event("topic_stalled") is None
+        finally:
+            outbox.kafka.resume()
+        half_dead.broker.start()
+        outbox.wait_empty(relay.log)
+    assert_in_order(delivered(outbox, stuck), 10)
