@@ -13,8 +13,9 @@ CATALOGUE = """
      WHERE c.relnamespace = 'public'::regnamespace AND attnum > 0 AND NOT attisdropped
     UNION ALL SELECT format('constraint %s: %s', conname, pg_get_constraintdef(oid))
       FROM pg_constraint WHERE connamespace = 'public'::regnamespace
-    UNION ALL SELECT format('relation %s %s %s', relname, relkind, obj_description(oid, 'pg_class'))
-      FROM pg_class WHERE relnamespace = 'public'::regnamespace
+    UNION ALL SELECT format('relation %s %s %s %s %s', relname, relkind, obj_description(oid, 'pg_class'), reloptions,
+                            (SELECT reloptions FROM pg_class t WHERE t.oid = c.reltoastrelid))
+      FROM pg_class c WHERE relnamespace = 'public'::regnamespace
     UNION ALL SELECT pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'public'::regnamespace
     UNION ALL SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
     ORDER BY 1"""

@@ -284,6 +284,21 @@ def test_a_poll_touches_the_same_few_pages_however_many_dead_rows_there_are(outb
     assert min(pages) < 400, f"pages per poll: {pages}"
 
 
+def test_vacuum_locks_nobody_out_to_give_pages_back(outbox):
+    """O10: VACUUM would take the outbox for itself while it cuts empty pages off; an operator can still have that done."""
+    size = "SELECT pg_relation_size(oid), pg_relation_size(reltoastrelid) FROM pg_class WHERE relname = 'concordat_outbox'"
+    outbox.execute("INSERT INTO concordat_outbox (topic, key, payload) SELECT 'any', 'key', "
+                   "(SELECT decode(string_agg(md5(i::text || j), ''), 'hex') FROM generate_series(1, 300) j) "
+                   "FROM generate_series(1, 1000) i")
+    (rows, payloads), = outbox.execute(size)
+    assert rows > 0 and payloads > 1_000_000
+    outbox.execute("DELETE FROM concordat_outbox")
+    outbox.execute("VACUUM concordat_outbox")
+    assert outbox.execute(size) == [(rows, payloads)]
+    outbox.execute("VACUUM (TRUNCATE true) concordat_outbox")
+    assert outbox.execute(size) == [(0, 0)]
+
+
 def repeat_until(stop, url, statement):
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET synchronous_commit = off")

@@ -1,0 +1,1 @@
+ALTER TABLE concordat_outbox RESET (vacuum_truncate, toast.vacuum_truncate);
