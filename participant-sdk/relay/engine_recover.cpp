@@ -86,9 +86,13 @@ void Engine::watch_producer() {
 // a disk that failed. librdkafka tries for ever and says nothing, so the relay does.
 void Engine::watch_acknowledgements(Clock::duration silent) {
     const auto worrying = std::min(worrying_silence, options_.kafka.stall_timeout);
-    if (const auto now = Clock::now();
-        silent >= worrying / 2 && now - cluster_asked_ >= worrying / 2) {
-        cluster_asked_ = now; // by the time that somebody is blamed, there is an answer, and fresh
+    // By the time that somebody is blamed there is an answer of this silence, and a fresh one.
+    const auto now = Clock::now();
+    if (silent >= worrying / 2 && cluster_asked_ < last_progress_) {
+        cluster_asked_ = now;
+        topics_->check_cluster();
+    } else if (silent >= worrying / 2 && now - cluster_asked_ >= worrying / 2) {
+        cluster_asked_ = now;
         topics_->check_cluster_again();
     }
     if (silence_reported_ || silent < worrying) {

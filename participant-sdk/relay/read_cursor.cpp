@@ -143,6 +143,7 @@ void ReadCursor::restart() noexcept {
 
 void ReadCursor::rewind_to(std::int64_t id) noexcept {
     position_ = std::min(position_, id - 1);
+    span_ = std::min(span_, rows_wanted_); // what was empty then may be full now
     wants_seek_ = false;
 }
 

@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <stdexcept>
+#include <system_error>
 
 namespace concordat::inbox {
 namespace {
@@ -46,7 +48,27 @@ void discard_error(rd_kafka_error_t* error) {
     }
 }
 
+// What the relay says of rows that had waited so long that their records bear another time.
+std::int64_t row_time_ms(const rd_kafka_message_t& message) {
+    rd_kafka_headers_t* headers = nullptr;
+    const void* value = nullptr;
+    std::size_t size = 0;
+    if (rd_kafka_message_headers(&message, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR ||
+        rd_kafka_header_get_last(headers, "outbox-created-at", &value, &size) !=
+            RD_KAFKA_RESP_ERR_NO_ERROR ||
+        value == nullptr) {
+        return 0;
+    }
+    const auto* const text = static_cast<const char*>(value);
+    std::int64_t time = 0;
+    const auto [end, error] = std::from_chars(text, text + size, time);
+    return error == std::errc{} && end == text + size && time > 0 && time < year_2200_ms ? time : 0;
+}
+
 std::int64_t creation_time_ms(const rd_kafka_message_t& message) {
+    if (const std::int64_t time = row_time_ms(message); time != 0) {
+        return time;
+    }
     rd_kafka_timestamp_type_t type = RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
     const std::int64_t time = rd_kafka_message_timestamp(&message, &type);
     const bool usable = type == RD_KAFKA_TIMESTAMP_CREATE_TIME && time > 0 && time < year_2200_ms;

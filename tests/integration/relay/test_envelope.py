@@ -155,12 +155,19 @@ def test_nulls_and_empty_values_stay_what_they_are(outbox):
 
 
 def test_time_of_a_record_is_that_of_its_row(outbox):
-    """Duplicates must carry the same creation time: the inbox finds them by its day."""
-    topic = outbox.topic()
+    """Duplicates must carry the same creation time: the inbox finds them by its day. After 12 hours a header tells it."""
+    topic = outbox.topic(partitions=1)
+    created = []
     with outbox.relay():
-        [(created,)] = outbox.execute(
-            "INSERT INTO concordat_outbox (topic, key, payload, created_at) VALUES (%s, 'k', 'x', "
-            "'2026-01-31 23:59:59.999+00') RETURNING (extract(epoch FROM created_at) * 1000)::bigint", (topic,))
+        for age in ("0", "11 hours", "13 hours", "200 days"):
+            [(time,)] = outbox.execute(
+                "INSERT INTO concordat_outbox (topic, key, payload, created_at) VALUES (%s, 'k', 'x', "
+                "date_trunc('milliseconds', now()) - %s::interval) RETURNING (extract(epoch FROM created_at) * 1000)::bigint",
+                (topic, age))
+            created.append(time)
         outbox.wait_empty()
-    [record] = outbox.records(topic)
-    assert record["timestamp"] == created
+    [(now,)] = outbox.execute("SELECT extract(epoch FROM clock_timestamp()) * 1000")
+    found = outbox.records(topic)
+    assert [record["timestamp"] for record in found[:2]] == created[:2]
+    assert all(abs(float(now) - record["timestamp"]) < 60_000 for record in found[2:])
+    assert [header(record, "outbox-created-at") for record in found] == [None, None, *map(str, created[2:])]

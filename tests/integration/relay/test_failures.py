@@ -97,19 +97,6 @@ def test_rows_of_days_ago_do_not_pass_the_one_before_them(postgres, tmp_path):
         postgres.drop_database(outbox.database)
 
 
-def test_record_bears_the_time_of_its_row_unless_that_was_long_ago(outbox):
-    """The row's time, or that of sending where brokers would forget the producer by it."""
-    topic = outbox.topic()
-    with outbox.relay():
-        for age in ("0", "11 hours", "13 hours"):
-            outbox.execute("INSERT INTO concordat_outbox (topic, key, created_at, payload) "
-                           "VALUES (%s, 'key', now() - %s::interval, %s)", (topic, age, age.encode()))
-        outbox.wait_empty()
-    (now,), = outbox.execute("SELECT extract(epoch FROM clock_timestamp()) * 1000")
-    minutes = {record["value"]: round((float(now) - record["timestamp"]) / 60_000) for record in outbox.records(topic)}
-    assert minutes == {"0": 0, "11 hours": 660, "13 hours": 0}
-
-
 def assert_in_order_allowing_repeats(found, count):
     """First deliveries: each key in order, nothing missing. A new producer may repeat what was in flight."""
     first = {}

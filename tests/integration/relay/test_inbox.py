@@ -169,6 +169,16 @@ def test_dead_letters_go_on_after_a_fatal_error_of_their_producer(effects):
             assert worker.terminate()["dead_lettered"] == 1
 
 
+def test_id_is_kept_under_the_day_of_the_row_also_after_a_long_wait_in_the_outbox(effects):
+    """A repeat after midnight bears another time stamp than the first delivery, and has to be known by its id still."""
+    topic = effects.topic()
+    with effects.relay(), effects.worker(topic) as worker:
+        [(day,)] = effects.execute("INSERT INTO concordat_outbox (topic, key, payload, created_at) VALUES (%s, 'k', 'x', "
+                                   "now() - interval '3 days') RETURNING (created_at AT TIME ZONE 'UTC')::date", (topic,))
+        wait_until(lambda: count(effects) == 1, worker.log)
+    assert effects.execute("SELECT day FROM concordat_inbox") == [(day,)]
+
+
 def test_partitions_that_wait_during_a_rebalance_go_on(effects):
     """A second consumer joins while each record's partition is paused for an hour: the first tries what it keeps at once."""
     topic = effects.topic(partitions=8)

@@ -108,6 +108,18 @@ TEST(ReadCursor, narrows_the_window_when_rows_are_large) {
     EXPECT_LT(after.upto - after.after, before.upto - before.after);
 }
 
+TEST(ReadCursor, forgets_that_a_stretch_was_empty_when_it_goes_back) {
+    // Rows of a large transaction were not there yet; a wide window would hold too many of them.
+    ReadCursor cursor(100, 1 << 20);
+    for (int turn = 0; turn < 4; ++turn) {
+        std::ignore = cursor.advance(seen("5:6:5", 6, 1'000'000, 0, 0));
+    }
+    const auto wide = cursor.window();
+    ASSERT_GT(wide.upto - wide.after, 100);
+    cursor.rewind_to(1);
+    EXPECT_EQ(cursor.window().upto, 100);
+}
+
 // A model of the server: transactions that take numbers, draw ids and end in any order.
 class Server {
 public:
