@@ -52,7 +52,7 @@ struct Record {
     std::optional<std::string_view> key;
     std::optional<std::string_view> payload; // none: a tombstone
     std::vector<std::pair<std::string_view, std::string_view>> headers;
-    std::int64_t timestamp_ms = 0; // 0: none
+    std::int64_t timestamp_ms = 0; // the row's, where the relay tells it in a header; 0: none
 
     [[nodiscard]] std::optional<std::string_view> header(std::string_view name) const noexcept;
 };

@@ -16,6 +16,7 @@ Threads: one owner. Failures raise PostgresFailure with the server's log in the 
 silently. PostgreSQL refuses to run as root, so root becomes the system user `postgres` for the server.
 """
 
+import contextlib
 import os
 import pwd
 import re
@@ -108,13 +109,12 @@ class PostgresCluster:
     def kill(self):
         """kill -9 of the postmaster and of every backend: the crash that recovery must survive."""
         # It must not start another backend between the census and its end: that one would go on beside the next server.
-        os.kill(self.pid(), signal.SIGSTOP)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid(), signal.SIGSTOP)
         pids = self.pids()
         for pid in pids:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         deadline = time.monotonic() + STOP_SECONDS
         for pid in pids:
             while _is_alive(pid):
