@@ -214,7 +214,13 @@ def of_recovery() -> list[Case]:
     unasked = Matrix("3pc", THREE)
     unasked.story = "unasked"
     unasked.add("depot", "acceptor.*", "refusal", outcomes=ABORTED)
-    return matrix.cases + unasked.cases
+    cases = matrix.cases + unasked.cases
+    for branches in (TWO, THREE):
+        unrecorded = Matrix("3pc", branches)
+        unrecorded.story = "unrecorded"
+        unrecorded.add("proposer", "recovery.finish", outcomes=ABORTED)
+        cases += unrecorded.cases
+    return cases
 
 
 def of_one_phase() -> list[Case]:

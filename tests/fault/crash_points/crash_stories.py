@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from crash_matrix import Case
 from crash_stage import PARTICIPANTS, Client, InteractiveClient, Line, Stage
-from stack import wait_until
+from stack import call, wait_until
 
 ATTEMPTS = 5
 LINGER_SECONDS = 2.0  # after the client knows: acknowledgements and END still come
@@ -344,10 +344,42 @@ class Inquiry(Story):
         return victims
 
 
+class Unrecorded(Orphaned):
+    """BEGIN is on nobody's disk when all coordinators die: its prepared participants end what no log has ever known."""
+
+    def crash(self) -> list[str]:
+        plan, evidence = self.plan()
+        leader, nodes = self.stage.leader(), self.stage.nodes()
+        self.stage.arm(plan + [Line(name, "log.persist.begin.before", action="hold", evidence=f"evidence-{name}")
+                               for name in nodes])
+        xid = self.stage.next_xid()
+        body = self.stage.body(xid, self.case.protocol, self.case.branches)
+        impatient = Client(self.stage, xid, body, nodes.index(leader), insists=False)
+        wait_until(lambda: self.all_are_prepared() or not impatient.is_alive(), "all votes, or the client gives up")
+        is_held = self.all_are_prepared() and any(self.stage.evidence(f"evidence-{name}") for name in nodes)
+        self.stage.kill_nodes()  # what is held stands still for ever
+        victims = wait_for_orphans(self.stage, evidence) if is_held else []
+        self.stage.start_the_dead(PARTICIPANTS)
+        self.stage.wait_until_settled()
+        self.revive()
+        assert not victims or self.status_of(xid) == 404, f"{xid}: BEGIN was held back, and yet it is recorded"
+        self.hear([Client(self.stage, xid, body, 0)])
+        return victims
+
+    def all_are_prepared(self) -> bool:
+        return len(self.stage.prepared()) == len(self.case.branches)
+
+    def status_of(self, xid: str) -> int:
+        url = f"{self.stage.cluster.nodes[0].url}/v1/transactions/{xid}"
+        return wait_until(lambda: (status := call("GET", url).status) in (200, 404) and status,
+                          f"the group answers for {xid}", explain=self.stage.log_tails)
+
+
 STORIES = {
     "commit": Story, "refuse": Story, "paused": Paused, "interactive": Interactive, "alone": Alone,
     "takeover": Takeover, "snapshot": Snapshot, "install": Install, "precommitted": Orphaned, "accepted": Orphaned,
     "group": Group, "unasked": Unasked, "peers": Peers, "inquiry": Inquiry,
+    "unrecorded": Unrecorded,
 }
 
 
