@@ -122,7 +122,6 @@ private:
     [[nodiscard]] bool feed_row(Batch& batch, Row& row);
     void hold_refused_topic(const Batch& batch, Row& row, Topic& topic, const std::string& detail);
     [[nodiscard]] bool send_row(Batch& batch, Row& row, Topic& topic);
-    [[nodiscard]] std::int64_t stamp(const Row& row, RecordHeaders& headers) const;
     void refuse(const Batch& batch, const Row& row, rd_kafka_resp_err_t code);
     [[nodiscard]] bool exceeds_limit(const Batch& batch, const Row& row) const;
     [[nodiscard]] Topic& topic_of(const Batch& batch, const Row& row);

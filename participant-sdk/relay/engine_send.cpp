@@ -22,13 +22,6 @@ constexpr const char* sql_delete =
     " JOIN unnest($3::smallint[], $4::bigint[]) AS h (bucket, epoch) "
     " ON l.bucket = h.bucket AND l.epoch = h.epoch WHERE l.owner = $5))))";
 
-// Brokers forget a producer by the time stamps of its records, after a day unless told otherwise
-// (producer.id.expiration.ms), and take any batch of one that they do not know. Rows that waited
-// longer than this bear the time at which they are sent, and their own in a header: consumers know
-// repeats by the day of the row.
-constexpr std::chrono::hours oldest_time_stamp{12};
-constexpr const char* created_header = "outbox-created-at"; // milliseconds since 1970
-
 constexpr std::size_t delete_rows = 5000;
 constexpr std::chrono::milliseconds delete_pause{5};
 
@@ -139,22 +132,10 @@ void Engine::hold_refused_topic(const Batch& batch, Row& row, Topic& topic,
     drop_row(row);
 }
 
-// The record's time stamp.
-std::int64_t Engine::stamp(const Row& row, RecordHeaders& headers) const {
-    const auto now = static_cast<std::int64_t>(wall_clock_seconds_ * 1000);
-    const std::int64_t created = row.created_at_us / 1000;
-    if (now - created <= std::chrono::milliseconds(oldest_time_stamp).count()) {
-        return created;
-    }
-    std::erase_if(headers, [](const auto& header) { return header.first == created_header; });
-    headers.emplace_back(created_header, std::to_string(created));
-    return now;
-}
-
 bool Engine::send_row(Batch& batch, Row& row, Topic& topic) {
     const RowView view = batch.view(row);
-    envelope_.headers(view, headers_);
-    const std::int64_t timestamp_ms = stamp(row, headers_);
+    const auto now_ms = static_cast<std::int64_t>(wall_clock_seconds_ * 1000);
+    const std::int64_t timestamp_ms = envelope_.describe(view, now_ms, headers_);
     const rd_kafka_resp_err_t code = producer_->produce({.topic = &topic.kafka_topic,
                                                          .key = view.key,
                                                          .payload = batch.payload(row),

@@ -1,6 +1,7 @@
 #include "participant-sdk/relay/envelope.hpp"
 
 #include "participant-sdk/relay/database.hpp"
+#include "participant-sdk/src/outbox/record_headers.hpp"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -12,6 +13,7 @@ namespace concordat::relay {
 namespace {
 
 constexpr std::string_view placeholder = "${topic}";
+constexpr std::chrono::milliseconds oldest_time_stamp = std::chrono::hours(12);
 
 std::string_view default_rule(EnvelopePreset preset) noexcept {
     return preset == EnvelopePreset::debezium ? "outbox.event.${topic}" : "${topic}";
@@ -49,10 +51,11 @@ std::string Envelope::topic(std::string_view row_topic) const {
     return fmt::format("{}{}{}", topic_prefix_, row_topic, topic_suffix_);
 }
 
-void Envelope::headers(const RowView& row, RecordHeaders& headers) const {
+std::int64_t Envelope::describe(const RowView& row, std::int64_t now_ms,
+                                RecordHeaders& headers) const {
     headers.clear();
     if (options_.preset == EnvelopePreset::debezium) {
-        headers.emplace_back("id", format_uuid(row.event_id));
+        headers.emplace_back(outbox::debezium_id_header, format_uuid(row.event_id));
         if (!options_.type_header.empty()) {
             headers.emplace_back(options_.type_header, row.type);
         }
@@ -62,11 +65,17 @@ void Envelope::headers(const RowView& row, RecordHeaders& headers) const {
     if (row.headers_json) {
         add_row_headers(*row.headers_json, headers);
     }
+    const std::int64_t created_ms = row.created_at_us / 1000;
+    if (now_ms - created_ms <= oldest_time_stamp.count()) {
+        return created_ms;
+    }
+    headers.emplace_back(outbox::created_at_header, std::to_string(created_ms));
+    return now_ms;
 }
 
 void Envelope::add_cloudevents(const RowView& row, RecordHeaders& headers) const {
     headers.emplace_back("ce_specversion", "1.0");
-    headers.emplace_back("ce_id", format_uuid(row.event_id));
+    headers.emplace_back(outbox::cloudevents_id_header, format_uuid(row.event_id));
     headers.emplace_back("ce_source", options_.source);
     // "type" is mandatory in CloudEvents; the topic is the best there is for rows without one.
     headers.emplace_back("ce_type", row.type.empty() ? row.topic : row.type);
@@ -80,13 +89,16 @@ void Envelope::add_row_headers(std::string_view json, RecordHeaders& headers) co
         return;
     }
     for (const auto& [name, value] : object.items()) {
+        if (outbox::identifies_message(name)) {
+            continue;
+        }
         std::string text = value.is_string() ? value.get<std::string>()
                                              : value.dump(-1, ' ', false,
                                                           nlohmann::json::error_handler_t::replace);
         const bool cloudevents = options_.preset == EnvelopePreset::cloudevents;
         const auto present = std::ranges::find(headers, name, &RecordHeaders::value_type::first);
         if (present != headers.end()) {
-            // What identifies the event is not the row's to change.
+            // What the preset says is not the row's to change.
             if (cloudevents && name == "content-type") {
                 present->second = std::move(text);
             }

@@ -7,6 +7,7 @@
 //   cloudevents  CloudEvents 1.0, Kafka protocol binding, binary content mode: "ce_*" headers and
 //                "content-type".
 // Headers of the row follow, "traceparent" among them, so both presets carry W3C trace context.
+// Those that tell which message it is (src/outbox/record_headers.hpp) are not the row's to bring.
 //
 // Threading: const after construction, any thread. Errors: none; headers that are not an object of
 // strings are passed as their JSON text.
@@ -50,8 +51,15 @@ public:
     explicit Envelope(EnvelopeOptions options);
 
     [[nodiscard]] std::string topic(std::string_view row_topic) const;
-    // Replaces the content of `headers`; its memory is used again.
-    void headers(const RowView& row, RecordHeaders& headers) const;
+    // What a record tells beside key and payload: replaces the content of `headers`, whose memory
+    // is used again, and returns the time stamp. All times in milliseconds since 1970.
+    //
+    // The time is the row's. Brokers forget a producer by the time stamps of its records, after a
+    // day unless told otherwise (producer.id.expiration.ms), and take any batch of one that they do
+    // not know. A row that has waited for more than 12 hours bears the time of sending, `now_ms`,
+    // and its own in the header created_at_header: consumers know repeats by the day of the row.
+    [[nodiscard]] std::int64_t describe(const RowView& row, std::int64_t now_ms,
+                                        RecordHeaders& headers) const;
 
 private:
     void add_cloudevents(const RowView& row, RecordHeaders& headers) const;

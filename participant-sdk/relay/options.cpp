@@ -1,5 +1,7 @@
 #include "participant-sdk/relay/options.hpp"
 
+#include "participant-sdk/src/outbox/record_headers.hpp"
+
 #include <fmt/format.h>
 #include <yaml-cpp/yaml.h>
 
@@ -427,6 +429,8 @@ void check_together(const Options& o, std::vector<std::string>& complaints) {
             "kafka.batch_bytes must be 16KiB to 1GiB");
     require(!o.kafka.security_protocol.starts_with("sasl") || !o.kafka.sasl_mechanism.empty(),
             "kafka.sasl_mechanism is needed with that kafka.security_protocol");
+    require(!outbox::identifies_message(o.envelope.type_header),
+            "envelope.type_header must be another header than those that identify a message");
 }
 
 void flatten(const YAML::Node& node, const std::string& prefix, const std::string& path,

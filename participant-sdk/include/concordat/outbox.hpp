@@ -46,7 +46,8 @@ struct Message {
     std::optional<std::string> payload;
     // The kind of event, "order.placed"; part of the envelope.
     std::string type;
-    // UTF-8 text; names at most once. "traceparent" is carried on as W3C trace context.
+    // UTF-8 text; names at most once. "traceparent" is carried on as W3C trace context. "id",
+    // "ce_id" and "outbox-created-at" are refused: by them consumers know the message.
     std::vector<std::pair<std::string, std::string>> headers;
     // A UUID; made by the database when empty.
     std::string event_id;

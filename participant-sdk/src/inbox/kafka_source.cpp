@@ -1,5 +1,6 @@
 #include "participant-sdk/src/inbox/kafka_source.hpp"
 
+#include "participant-sdk/src/outbox/record_headers.hpp"
 #include "participant-sdk/src/wire/hex.hpp"
 
 #include <fmt/format.h>
@@ -54,7 +55,7 @@ std::int64_t row_time_ms(const rd_kafka_message_t& message) {
     const void* value = nullptr;
     std::size_t size = 0;
     if (rd_kafka_message_headers(&message, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR ||
-        rd_kafka_header_get_last(headers, "outbox-created-at", &value, &size) !=
+        rd_kafka_header_get_last(headers, outbox::created_at_header, &value, &size) !=
             RD_KAFKA_RESP_ERR_NO_ERROR ||
         value == nullptr) {
         return 0;
@@ -122,7 +123,8 @@ Record to_record(const rd_kafka_message_t& message) {
                                                                value == nullptr ? 0 : size));
         }
     }
-    for (const std::string_view name : {"id", "ce_id"}) {
+    for (const std::string_view name :
+         {outbox::debezium_id_header, outbox::cloudevents_id_header}) {
         if (const auto id = record.header(name); id && !id->empty()) {
             record.message_id = as_text(*id);
             return record;

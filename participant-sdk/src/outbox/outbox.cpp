@@ -1,3 +1,5 @@
+#include "participant-sdk/src/outbox/record_headers.hpp"
+
 #include <concordat/outbox.hpp>
 
 #include <fmt/format.h>
@@ -75,6 +77,9 @@ std::expected<std::optional<std::string>, PublishError> headers_json(const Messa
     for (const auto& [name, value] : message.headers) {
         if (name.empty()) {
             return invalid("a header has no name");
+        }
+        if (identifies_message(name)) {
+            return invalid(fmt::format("header '{}' is the relay's to write", name));
         }
         if (!object.emplace(name, value).second) {
             return invalid(fmt::format("header '{}' occurs twice", name));

@@ -74,6 +74,9 @@ def test_the_limits_are_reached(database, message):
     ({"topic": "t", "headers": [["n", {"bytes": [255]}]]}, "UTF-8"),
     ({"topic": "t", "headers": [["n", {"bytes": [0]}]]}, "NUL"),
     ({"topic": "t", "headers": [["n", {"size": 8183}]]}, "headers"),
+    ({"topic": "t", "headers": [["id", "4711"]]}, "header 'id'"),
+    ({"topic": "t", "headers": [["n", "1"], ["ce_id", "4711"]]}, "header 'ce_id'"),
+    ({"topic": "t", "headers": [["outbox-created-at", "1"]]}, "header 'outbox-created-at'"),
 ])
 def test_what_is_beyond_a_limit_is_refused_before_it_is_sent(database, message, reason):
     """invalid_message names the part; the transaction goes on, because nothing reached the database."""

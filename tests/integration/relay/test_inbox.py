@@ -1,5 +1,6 @@
 """The consumer: the effect of a message happens once, however often it is delivered (O7, inbox)."""
 
+import json
 import re
 import signal
 
@@ -177,6 +178,22 @@ def test_id_is_kept_under_the_day_of_the_row_also_after_a_long_wait_in_the_outbo
                                    "now() - interval '3 days') RETURNING (created_at AT TIME ZONE 'UTC')::date", (topic,))
         wait_until(lambda: count(effects) == 1, worker.log)
     assert effects.execute("SELECT day FROM concordat_inbox") == [(day,)]
+
+
+@pytest.mark.parametrize("preset", ["debezium", "cloudevents"])
+def test_two_messages_are_two_whatever_their_rows_say(effects, preset):
+    """Headers named like the relay's own, the same in both rows, must not make the second one a repeat of the first."""
+    topic = effects.topic()
+    headers = json.dumps({"id": "order-1", "ce_id": "order-1", "outbox-created-at": "1"})
+    with (effects.relay(envelope__preset=preset, envelope__topic_rule="outbox.event.${topic}"),
+          effects.worker(topic) as worker):
+        effects.execute("INSERT INTO concordat_outbox (topic, key, headers, payload) VALUES (%(t)s, 'k', %(h)s, 'placed'), "
+                        "(%(t)s, 'k', %(h)s, 'paid')", {"t": topic, "h": headers})
+        effects.wait_empty()
+        effects.publish(topic, "k", "sent")
+        wait_until(lambda: effects.execute("SELECT 1 FROM effect WHERE value = 'sent'"), worker.log)
+    assert [value for (value,) in effects.execute("SELECT value FROM effect ORDER BY n")] == ["placed", "paid", "sent"]
+    assert effects.execute("SELECT bool_and(day > now() - interval '2 days') FROM concordat_inbox") == [(True,)]
 
 
 def test_partitions_that_wait_during_a_rebalance_go_on(effects):

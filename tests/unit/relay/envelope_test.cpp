@@ -2,7 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <cstdint>
 #include <string>
+#include <string_view>
+#include <tuple>
 
 namespace concordat::relay {
 namespace {
@@ -19,6 +23,8 @@ RowView row() {
     return view;
 }
 
+constexpr std::int64_t just_now = 1'706'745'600'000; // milliseconds since 1970, as describe() wants
+
 std::string find(const RecordHeaders& headers, std::string_view name) {
     for (const auto& [header, value] : headers) {
         if (header == name) {
@@ -32,7 +38,7 @@ TEST(Envelope, debezium_names_topic_and_id_as_the_router_does) {
     // The default settings of the outbox event router: one header, a prefixed topic.
     const Envelope envelope({});
     RecordHeaders headers;
-    envelope.headers(row(), headers);
+    EXPECT_EQ(envelope.describe(row(), just_now, headers), 1'706'745'599'999);
     EXPECT_EQ(envelope.topic("Order"), "outbox.event.Order");
     EXPECT_EQ(headers, (RecordHeaders{{"id", "12345678-9abc-def0-0123-456789abcdef"}}));
 }
@@ -49,7 +55,8 @@ TEST(Envelope, cloudevents_carries_the_mandatory_attributes_and_trace_context) {
     RowView view = row();
     view.headers_json = R"({"traceparent":"00-a-b-01","n":1})";
     RecordHeaders headers;
-    Envelope({.preset = EnvelopePreset::cloudevents, .source = "/shop"}).headers(view, headers);
+    const Envelope envelope({.preset = EnvelopePreset::cloudevents, .source = "/shop"});
+    EXPECT_EQ(envelope.describe(view, just_now, headers), 1'706'745'599'999);
     EXPECT_EQ(find(headers, "ce_specversion"), "1.0");
     EXPECT_EQ(find(headers, "ce_id"), "12345678-9abc-def0-0123-456789abcdef");
     EXPECT_EQ(find(headers, "ce_source"), "/shop");
@@ -61,14 +68,34 @@ TEST(Envelope, cloudevents_carries_the_mandatory_attributes_and_trace_context) {
 }
 
 TEST(Envelope, row_headers_cannot_replace_what_identifies_the_event) {
-    // A row that brings its own "id" must not hide the one the inbox relies on.
+    // The inbox reads "id" or "ce_id" and the day of the row: no row may bring its own.
     RowView view = row();
-    view.headers_json = R"({"id":"forged","x":"y"})";
+    view.headers_json = R"({"id":"forged","ce_id":"forged","outbox-created-at":"1","x":"y"})";
+    const std::string id = "12345678-9abc-def0-0123-456789abcdef";
     RecordHeaders headers;
-    Envelope({}).headers(view, headers);
-    EXPECT_EQ(find(headers, "id"), "12345678-9abc-def0-0123-456789abcdef");
+    std::ignore = Envelope({}).describe(view, just_now, headers);
+    EXPECT_EQ(headers, (RecordHeaders{{"id", id}, {"x", "y"}}));
+    const Envelope cloudevents({.preset = EnvelopePreset::cloudevents});
+    std::ignore = cloudevents.describe(view, just_now, headers);
+    EXPECT_EQ(find(headers, "ce_id"), id);
     EXPECT_EQ(find(headers, "x"), "y");
-    EXPECT_EQ(headers.size(), 2U);
+    EXPECT_EQ(headers.size(), 7U) << "six of CloudEvents, one of the row";
+}
+
+TEST(Envelope, row_that_waited_for_more_than_half_a_day_bears_the_time_of_sending) {
+    // Brokers forget a producer by the age of its records; the row's own time goes on in a header.
+    using namespace std::chrono;
+    const Envelope envelope({});
+    const std::int64_t created = row().created_at_us / 1000;
+    const std::int64_t limit = created + milliseconds(12h).count();
+    RowView view = row();
+    view.headers_json = R"({"outbox-created-at":"1"})";
+    RecordHeaders headers;
+    EXPECT_EQ(envelope.describe(view, limit, headers), created);
+    EXPECT_EQ(find(headers, "outbox-created-at"), "(none)");
+    EXPECT_EQ(envelope.describe(view, limit + 1, headers), limit + 1);
+    EXPECT_EQ(find(headers, "outbox-created-at"), std::to_string(created));
+    EXPECT_EQ(headers.size(), 2U) << "and the id";
 }
 
 } // namespace

@@ -50,6 +50,8 @@ TEST(RelayOptions, bad_values_name_what_is_expected) {
               std::string::npos);
     EXPECT_NE(complaint({"lease.margin", "4s", "x"}).find("half of lease.duration"),
               std::string::npos);
+    EXPECT_NE(complaint({"envelope.type_header", "id", "x"}).find("another header"),
+              std::string::npos);
 }
 
 TEST(RelayOptions, all_complaints_come_at_once) {
