@@ -23,18 +23,20 @@ Engine::Engine(const Options& options, std::string instance, std::string conninf
                std::vector<std::string> settings, Telemetry& telemetry)
     : options_(options),
       instance_(std::move(instance)),
-      conninfo_(std::move(conninfo)),
-      settings_(std::move(settings)),
       envelope_(options.envelope),
       telemetry_(telemetry),
       wake_descriptor_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
+      connector_(std::move(conninfo), options.database.timeout, std::move(settings),
+                 [this] { wake(); }),
       cursor_(static_cast<std::int64_t>(options.pipeline.batch_rows),
               options.pipeline.window_bytes / 4),
       read_pause_(options.pipeline.poll_min),
       batch_bytes_(options.kafka.batch_bytes) {}
 
 Engine::~Engine() {
-    producer_.reset(); // it writes to the descriptor
+    // Both write to the descriptor.
+    connector_.stop();
+    producer_.reset();
     ::close(wake_descriptor_);
 }
 
@@ -157,47 +159,31 @@ void Engine::wait_for_events() {
 }
 
 void Engine::connect_if_needed() {
-    const auto now = Clock::now();
-    if ((reader_ && deleter_ && sweeper_) || now < next_connect_) {
-        return;
+    if (auto opened = connector_.take()) {
+        take_connections(std::move(*opened));
     }
-    std::vector<std::string> reading = settings_;
-    // The statements are made for the primary key; an empty table's statistics must not talk the
-    // planner out of it. Plain index scans also mark dead entries, which bitmap scans do not.
-    reading.insert(reading.end(), {"enable_seqscan = off", "enable_bitmapscan = off",
-                                   "plan_cache_mode = force_generic_plan", "jit = off",
-                                   "max_parallel_workers_per_gather = 0"});
-    // A crash of the database may undo a DELETE, and the rows are sent again: cheaper than waiting
-    // for the disk once per batch.
-    std::vector<std::string> deleting = reading;
-    deleting.emplace_back("synchronous_commit = off");
-    const auto open = [&](std::optional<Connection>& connection,
-                          const std::vector<std::string>& settings) {
-        if (connection) {
-            return true;
+    const Connector::Wanted missing{.reader = !reader_, .deleter = !deleter_, .sweeper = !sweeper_};
+    if ((missing.reader || missing.deleter || missing.sweeper) && !connector_.busy() &&
+        Clock::now() >= next_connect_) {
+        connector_.open(missing);
+    }
+}
+
+void Engine::take_connections(Connector::Opened opened) {
+    const auto take = [](std::optional<Connection>& connection, std::optional<Connection>& made) {
+        if (made) {
+            connection = std::move(made);
         }
-        auto opened = Connection::open(conninfo_, options_.database.timeout, settings);
-        if (!opened) {
-            telemetry_.set_trouble("database", opened.error().detail);
-            return false;
-        }
-        connection.emplace(std::move(*opened));
-        return true;
     };
-    const bool had_reader = reader_.has_value();
-    if (!open(reader_, reading) || !open(deleter_, deleting) || !open(sweeper_, reading)) {
-        next_connect_ = now + reconnect_pause;
+    take(reader_, opened.reader);
+    take(deleter_, opened.deleter);
+    take(sweeper_, opened.sweeper);
+    if (!opened.trouble.empty()) {
+        telemetry_.set_trouble("database", opened.trouble);
         telemetry_.database_connected = false;
-        return;
+        next_connect_ = Clock::now() + reconnect_pause;
     }
-    if (!had_reader) {
-        if (const auto listening = reader_->execute("LISTEN concordat_outbox", Parameters());
-            !listening) {
-            connection_failed(reader_, listening.error());
-            return;
-        }
-    }
-    if (!telemetry_.database_connected.exchange(true)) {
+    if (reader_ && deleter_ && sweeper_ && !telemetry_.database_connected.exchange(true)) {
         log_event(Severity::info, "database_connected");
         telemetry_.set_trouble("database", "");
     }

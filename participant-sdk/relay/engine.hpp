@@ -25,6 +25,7 @@
 #pragma once
 
 #include "participant-sdk/relay/batch.hpp"
+#include "participant-sdk/relay/connector.hpp"
 #include "participant-sdk/relay/envelope.hpp"
 #include "participant-sdk/relay/holds.hpp"
 #include "participant-sdk/relay/isolation.hpp"
@@ -91,6 +92,7 @@ private:
     void turn();
     void wait_for_events();
     void connect_if_needed();
+    void take_connections(Connector::Opened opened);
     void connection_failed(std::optional<Connection>& connection, const DatabaseError& error);
     void drop_connection_state(const std::optional<Connection>& connection);
     void apply_grant();
@@ -171,8 +173,6 @@ private:
 
     const Options& options_;
     const std::string instance_;
-    const std::string conninfo_;
-    const std::vector<std::string> settings_;
     const Envelope envelope_;
     Telemetry& telemetry_;
     LeaseKeeper* leases_ = nullptr;
@@ -180,6 +180,7 @@ private:
     int wake_descriptor_;
     std::atomic<bool> stop_requested_{false};
 
+    Connector connector_;
     std::optional<Connection> reader_;
     std::optional<Connection> deleter_;
     std::optional<Connection> sweeper_;

@@ -75,8 +75,12 @@ std::optional<AdminRequest> parse_change(AdminRequest::Kind kind, const std::str
         } else if (!dead && name == "topic" && value.is_string()) {
             request.topic = text;
             --needed;
-        } else if (!dead && name == "key_hex" && value.is_string() && wire::from_hex(text)) {
-            request.key = *wire::from_hex(text);
+        } else if (!dead && name == "key_hex" && value.is_string()) {
+            auto key = wire::from_hex(text);
+            if (!key) {
+                return std::nullopt;
+            }
+            request.key = std::move(*key);
             --needed;
         } else if (name == "by" && value.is_string() && text.size() <= told_limit_bytes) {
             request.by = text;

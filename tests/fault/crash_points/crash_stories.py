@@ -228,11 +228,16 @@ class Orphaned(Story):
         waiting = self.submit()
         victims = []
         if self.coordinators_are_gone(waiting):
-            victims = wait_for_orphans(self.stage, evidence)
-            self.stage.start_the_dead(PARTICIPANTS)
-            self.stage.wait_until_settled()
+            victims = self.finish_alone(evidence)
         self.revive()
         self.hear(waiting)
+        return victims
+
+    def finish_alone(self, evidence: list[str]) -> list[str]:
+        """The participants come to an end without coordinators; who died meanwhile is started again."""
+        victims = wait_for_orphans(self.stage, evidence)
+        self.stage.start_the_dead(PARTICIPANTS)
+        self.stage.wait_until_settled()
         return victims
 
     def coordinators_are_gone(self, waiting: list[Client], *others: str) -> bool:
@@ -286,9 +291,7 @@ class Unasked(Orphaned):
             wait_for_victims(self.stage, ["evidence-depot"], [])
             self.stage.arm(plan)
             self.stage.start_the_dead(PARTICIPANTS)
-            victims = wait_for_orphans(self.stage, evidence)
-            self.stage.start_the_dead(PARTICIPANTS)
-            self.stage.wait_until_settled()
+            victims = self.finish_alone(evidence)
         self.revive()
         self.hear(waiting)
         return victims
@@ -310,9 +313,7 @@ class Peers(Orphaned):
             self.stage.kill_nodes()
             self.stage.arm(plan)
             self.stage.start_the_dead(PARTICIPANTS)
-            victims = wait_for_orphans(self.stage, evidence)
-            self.stage.start_the_dead(PARTICIPANTS)
-            self.stage.wait_until_settled()
+            victims = self.finish_alone(evidence)
         self.revive()
         self.hear(waiting)
         return victims
@@ -358,9 +359,7 @@ class Unrecorded(Orphaned):
         wait_until(lambda: self.all_are_prepared() or not impatient.is_alive(), "all votes, or the client gives up")
         is_held = self.all_are_prepared() and any(self.stage.evidence(f"evidence-{name}") for name in nodes)
         self.stage.kill_nodes()  # what is held stands still for ever
-        victims = wait_for_orphans(self.stage, evidence) if is_held else []
-        self.stage.start_the_dead(PARTICIPANTS)
-        self.stage.wait_until_settled()
+        victims = self.finish_alone(evidence) if is_held else []
         self.revive()
         assert not victims or self.status_of(xid) == 404, f"{xid}: BEGIN was held back, and yet it is recorded"
         self.hear([Client(self.stage, xid, body, 0)])

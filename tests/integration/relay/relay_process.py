@@ -1,5 +1,7 @@
 """A concordat-relay process, and the other programs of this folder, as the tests drive them."""
 
+import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -13,6 +15,9 @@ SOURCE = Path(__file__).resolve().parents[3]
 PROGRAMS = Path(os.environ.get("CONCORDAT_BUILD_DIR", SOURCE / "build" / "release")) / "bin"
 # Shorter for those who expect a failure (techniques.py).
 PATIENCE_SECONDS = int(os.environ.get("CONCORDAT_RELAY_PATIENCE", "30"))
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+PTRACE_ATTACH, PTRACE_DETACH, WALL = 16, 17, 0x40000000  # sys/ptrace.h, sys/wait.h
 
 
 def pause(seconds):
@@ -30,6 +35,12 @@ def wait_until(condition, what, seconds=PATIENCE_SECONDS):
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {what() if callable(what) else what}")
         time.sleep(0.01)
+
+
+def trace(request, thread):
+    """ptrace(2) without address and data."""
+    if LIBC.ptrace(ctypes.c_long(request), ctypes.c_long(thread), None, None) == -1:
+        raise OSError(ctypes.get_errno(), f"ptrace request {request} of {thread}")
 
 
 class Relay:
@@ -76,6 +87,20 @@ class Relay:
 
     def resume(self):
         self.process.send_signal(signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def loop_held(self):
+        """The relay's loop, its first thread, stands still; the threads of its Kafka client go on.
+
+        By ptrace, which stops a single thread of a process of one's own; a signal would stop all of them.
+        """
+        thread = self.process.pid
+        trace(PTRACE_ATTACH, thread)
+        os.waitpid(thread, WALL)
+        try:
+            yield
+        finally:
+            trace(PTRACE_DETACH, thread)
 
     def memory_bytes(self):
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 RELAY = "concordat-relay"
+CONNECTOR = "participant-sdk/relay/connector.cpp"
 ENGINE = "participant-sdk/relay/engine.cpp"
 READ = "participant-sdk/relay/engine_read.cpp"
 SEND = "participant-sdk/relay/engine_send.cpp"
@@ -97,6 +98,13 @@ REMOVALS = (
     Removal("O3f", "leases are durable whatever the database's default",
             ((LEASES, "{postgres::sql_durable_commits, sql_forget_dead}", "{sql_forget_dead}"),),
             "test_database_crash.py::test_epochs_survive_a_crash_where_commits_do_not_wait_for_the_disk"),
+    Removal("O3g", "the end of a lease does not wait for a connection",
+            ((ENGINE, "        connector_.open(missing);\n",
+              "        connector_.open(missing);\n"
+              "        std::optional<Connector::Opened> made;\n"
+              "        while (!(made = connector_.take())) {\n            std::this_thread::yield();\n        }\n"
+              "        take_connections(std::move(*made));\n"),),
+            "test_exactness.py::test_relay_whose_new_connections_hang_falls_silent_before_its_leases_end"),
     Removal("O4a", "enable.gapless.guarantee", (setting("enable.gapless.guarantee", "true", "false"),),
             "test_exactness.py::test_rows_behind_a_refused_one_wait_although_the_relay_is_busy"),
     Removal("O4b", "search for the one refused row",
@@ -165,8 +173,8 @@ REMOVALS = (
             ((ENVELOPE, "if (outbox::identifies_message(name)) {", "if (false) {"),),
             "test_inbox.py::test_two_messages_are_two_whatever_their_rows_say"),
     Removal("O8", "no transaction open while records are on their way",
-            ((ENGINE, "    if (!had_reader) {\n",
-              '    if (!had_reader) {\n        std::ignore = reader_->execute("BEGIN", Parameters());\n'),),
+            ((CONNECTOR, "    if (opened.reader) {\n",
+              '    if (opened.reader) {\n        (void)opened.reader->execute("BEGIN", Parameters());\n'),),
             "test_pipeline.py::test_no_database_transaction_is_open_while_records_are_on_their_way"),
     Removal("O9a", "polling that slows down",
             ((READ, "std::min(read_pause_ * 2, options_.pipeline.poll_max)", "options_.pipeline.poll_min"),),
@@ -175,7 +183,7 @@ REMOVALS = (
             ((OUTBOX, "        return result.at(0).at(0).as<std::string>();",
               '        transaction.exec("NOTIFY concordat_outbox");\n        return result.at(0).at(0).as<std::string>();'),),
             "test_exactness.py::test_publishing_wakes_nobody_inside_the_transaction", "outbox_writer"),
-    Removal("O9c", "wake-up after commit", ((ENGINE, '"LISTEN concordat_outbox"', '"SELECT 1"'),),
+    Removal("O9c", "wake-up after commit", ((CONNECTOR, '"LISTEN concordat_outbox"', '"SELECT 1"'),),
             "test_exactness.py::test_wake_up_after_commit_reaches_a_sleeping_relay"),
     Removal("O10a", "floor of the poll",
             ((READ, "                  .int64(window.after)\n", "                  .int64(0)\n"),),

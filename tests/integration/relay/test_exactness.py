@@ -31,32 +31,24 @@ def write_events(outbox, topic, *arguments):
 
 
 def test_rows_behind_a_refused_one_wait_although_the_relay_is_busy(outbox):
-    """O4: the relay hangs in a connection to its database while the broker refuses a row in the middle of a key.
+    """O4: the relay's loop does something else while the broker refuses a row in the middle of a key.
 
     Nobody reads the refusal then: only a producer that skips nothing keeps the rows behind it back.
     """
     topic = outbox.topic(partitions=1, max_message_bytes=20_000)
-    with outbox.relay(kafka__batch_bytes="16384", database__timeout="5s", **LONG_LEASES) as relay:
+    with outbox.relay(kafka__batch_bytes="16384", **LONG_LEASES) as relay:
         outbox.publish(topic, "key", "0")
         outbox.wait_empty()
         outbox.kafka.pause()
-        for number in range(1, 11):
-            outbox.publish(topic, "key", str(number).ljust(30_000 if number == 3 else 10_000, "."))
-        wait_until(lambda: relay.metric("rows_at_kafka") == 10, relay.log)
-        pids = backends(outbox)
-        server = outbox.postgres.pid()
-        os.kill(server, signal.SIGSTOP)  # new connections get no answer
         try:
-            for pid in pids:
-                os.kill(pid, signal.SIGTERM)
-            wait_until(lambda: relay.event("database_error"), relay.log)
-            pause(0.7)  # until it tries to connect again, which takes its 5 s
+            for number in range(1, 11):
+                outbox.publish(topic, "key", str(number).ljust(30_000 if number == 3 else 10_000, "."))
+            wait_until(lambda: relay.metric("rows_at_kafka") == 10, relay.log)
+            with relay.loop_held():
+                outbox.kafka.resume()
+                pause(2)
         finally:
             outbox.kafka.resume()
-        try:
-            pause(2)
-        finally:
-            os.kill(server, signal.SIGCONT)
         wait_until(lambda: outbox.execute("SELECT reason FROM concordat_outbox_parked") == [("MSG_SIZE_TOO_LARGE",)],
                    relay.log)
         assert outbox.outstanding() == 8
@@ -179,6 +171,35 @@ def test_relay_that_cannot_renew_its_leases_falls_silent_before_they_end(outbox)
             lock.rollback()
         outbox.wait_empty()
     assert_in_order(outbox.records(topic), 200)
+
+
+def test_relay_whose_new_connections_hang_falls_silent_before_its_leases_end(outbox):
+    """O3: its connections are gone and new ones get no answer; what Kafka has not taken yet must be withdrawn in time.
+
+    A server whose first process stands still serves the connections it has and answers no new ones.
+    """
+    topic = outbox.topic()
+    with (outbox.relay(lease__duration="2s", lease__margin="500ms", lease__heartbeat="100ms") as relay,
+          outbox.connect() as held):
+        outbox.publish_many(topic, 100)
+        outbox.wait_empty()
+        outbox.kafka.pause()
+        os.kill(outbox.postgres.pid(), signal.SIGSTOP)
+        try:
+            outbox.publish(topic, "key-0", "100", held)
+            wait_until(lambda: relay.metric("rows_at_kafka") == 1, relay.log)
+            held.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                         "WHERE datname = current_database() AND application_name = 'concordat-relay'")
+            [withdrawn] = wait_until(lambda: relay.events("producer_reset"), relay.log, 4)
+            [(left,)] = held.execute("SELECT extract(epoch FROM max(expires_at) - %s::timestamptz) "
+                                     "FROM concordat_outbox_lease", (withdrawn["time"],)).fetchall()
+            assert left > 0, "it stopped too late"
+            assert "renewed" in withdrawn["reason"]
+        finally:
+            os.kill(outbox.postgres.pid(), signal.SIGCONT)
+            outbox.kafka.resume()
+        outbox.wait_empty()
+    assert len(first_deliveries(outbox.records(topic))) == 101
 
 
 def test_rows_that_waited_in_memory_when_a_lease_was_renewed_late_are_read_again(outbox):
