@@ -21,7 +21,7 @@ from pathlib import Path
 
 import psycopg
 from postgres import PostgresCluster
-from stack import Answer, Cluster, Program, StackFailure, call, free_ports, program, wait_until
+from stack import Answer, Cluster, Program, StackFailure, call, free_ports, metric, program, wait_until
 
 # Quick elections and repetitions make short cases; they decide nothing.
 SETTINGS = {
@@ -308,6 +308,21 @@ class Stage:
         """I5, I9: no branch is in doubt any more, at all participants or at these."""
         wait_until(lambda: not self.prepared(*names), "no prepared transaction is left", GIVE_UP_SECONDS,
                    lambda: f"{self.prepared()}\n{self.log_tails()}")
+
+    def wait_until_level(self) -> None:
+        """Nothing is on its way, every node has every entry, and the leader knows: no point is passed for old work.
+
+        A follower that was away is sent entries once more, and these pass the points of whatever they hold.
+        """
+        def level() -> bool:
+            leader = self.cluster.leader()
+            if leader is None or metric(leader.url, "concordat_transactions_in_flight") != 0:
+                return False
+            last = metric(leader.url, "concordat_raft_last_index")
+            known = metric(leader.url, "concordat_raft_peer_match_index")
+            return last is not None and known == last * (len(self.cluster.nodes) - 1)
+
+        wait_until(level, "every node has every entry", GIVE_UP_SECONDS, self.log_tails)
 
     def acceptor(self, name: str, xid: str) -> tuple[int, str | None]:
         """The round that a participant has promised and the value that it has accepted."""

@@ -415,6 +415,7 @@ def run(stage: Stage, case: Case) -> Report:
     started = time.monotonic()
     for _ in range(ATTEMPTS):
         stage.disarm()
+        stage.wait_until_level()
         story = STORIES[case.story](stage, case)
         report.victims = story.crash()
         crashed = time.monotonic()
