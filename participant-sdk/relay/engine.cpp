@@ -178,12 +178,13 @@ void Engine::take_connections(Connector::Opened opened) {
     take(reader_, opened.reader);
     take(deleter_, opened.deleter);
     take(sweeper_, opened.sweeper);
-    if (!opened.trouble.empty()) {
-        telemetry_.set_trouble("database", opened.trouble);
+    if (!reader_ || !deleter_ || !sweeper_) {
+        if (!opened.trouble.empty()) { // else another one was lost meanwhile, and said why
+            telemetry_.set_trouble("database", opened.trouble);
+        }
         telemetry_.database_connected = false;
         next_connect_ = Clock::now() + reconnect_pause;
-    }
-    if (reader_ && deleter_ && sweeper_ && !telemetry_.database_connected.exchange(true)) {
+    } else if (!telemetry_.database_connected.exchange(true)) {
         log_event(Severity::info, "database_connected");
         telemetry_.set_trouble("database", "");
     }

@@ -271,8 +271,9 @@ void add_envelope_entries(std::vector<Entry>& table) {
     table.push_back(text_entry("envelope.content_type", "content-type of the cloudevents preset", s,
                                &E::content_type));
     table.push_back(text_entry("envelope.type_header",
-                               "header for the row's type in the debezium preset; empty: none", s,
-                               &E::type_header));
+                               "header for the row's type in the debezium preset, not id, ce_id or "
+                               "outbox-created-at; empty: none",
+                               s, &E::type_header));
     table.push_back(policy_entry());
 }
 
